@@ -1,0 +1,37 @@
+"""What the operator chose for the engine. Frozen: nothing measured is ever written back.
+
+Knows nothing of HTTP settings; the server maps its flags to this once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+EMBEDDED_MODEL = Path(__file__).parent / "default_model" / "files"
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings of one engine process.
+
+    `model` is a Hugging Face style directory. `max_model_len` None takes the model's own limit.
+    `kv_cache_tokens` None fits the cache to `memory_fraction` of the free memory (bounded on CPU).
+    `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and of
+    cache hits, bit for bit.
+    """
+
+    model: str = str(EMBEDDED_MODEL)
+    served_name: str = "diglot-mini"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_model_len: int | None = None
+    block_size: int = 16  # tokens
+    kv_cache_tokens: int | None = None
+    memory_fraction: float = 0.85
+    max_num_sequences: int = 256
+    max_num_batched_tokens: int = 1024  # tokens of one step
+    prefix_cache: bool = True
+    batch_invariant: bool = True
+    threads: int | None = None  # None: physical cores this process may use

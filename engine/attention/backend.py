@@ -1,0 +1,103 @@
+"""What a model asks of attention, and the plain torch reference that the others are tested by.
+
+Knows nothing of models beyond head counts and windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from engine.attention.forward_batch import ForwardBatch
+from engine.attention.kv_cache import KVCache
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionShape:
+    """What attention must know of the model. `windows` has one entry per layer; None is full."""
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    scale: float
+    windows: tuple[int | None, ...]
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one key-value head."""
+        return self.num_heads // self.num_kv_heads
+
+
+class StepAttention(Protocol):
+    """Attention bound to one step's batch."""
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> torch.Tensor:
+        """Store keys and values, then attend causally.
+
+        Args:
+            q: `[tokens, num_heads, head_dim]`.
+            k, v: `[tokens, num_kv_heads, head_dim]`, positions already rotated in.
+
+        Returns:
+            `[tokens, num_heads * head_dim]`, contiguous.
+        """
+        ...
+
+
+class AttentionBackend(Protocol):
+    """Makes a StepAttention for each step."""
+
+    def begin(self, batch: ForwardBatch) -> StepAttention:
+        """Plan attention for one step."""
+        ...
+
+
+class ReferenceAttention:
+    """A softmax over gathered keys, one sequence at a time: slow, plain, right on any device."""
+
+    def __init__(self, shape: AttentionShape, cache: KVCache) -> None:
+        self._shape = shape
+        self._cache = cache
+
+    def begin(self, batch: ForwardBatch) -> _ReferenceStep:
+        """Nothing to plan."""
+        return _ReferenceStep(self._shape, self._cache, batch)
+
+
+class _ReferenceStep:
+    def __init__(self, shape: AttentionShape, cache: KVCache, batch: ForwardBatch) -> None:
+        self._shape = shape
+        self._cache = cache
+        self._batch = batch
+
+    def attend(
+        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> torch.Tensor:
+        self._cache.store(layer, k, v, self._batch.slots)
+        starts: Sequence[int] = self._batch.query_starts.tolist()
+        outputs = [
+            self._attend_one(layer, q[start:stop], self._batch.positions[start:stop], number)
+            for number, (start, stop) in enumerate(zip(starts, starts[1:], strict=False))
+        ]
+        return torch.cat(outputs).reshape(q.shape[0], -1)
+
+    def _attend_one(
+        self, layer: int, q: torch.Tensor, positions: torch.Tensor, number: int
+    ) -> torch.Tensor:
+        length = int(positions[-1]) + 1
+        table = torch.from_numpy(self._batch.block_tables[number]).to(q.device)
+        stored = self._cache.layers[layer].index_select(0, table).flatten(0, 1)[:length]
+        keys, values = stored.repeat_interleave(self._shape.group, dim=2).unbind(1)
+        distance = positions[:, None] - torch.arange(length, device=q.device)
+        visible = distance >= 0
+        window = self._shape.windows[layer]
+        if window is not None:
+            visible &= distance < window
+        scores = torch.einsum("thd,lhd->htl", q, keys).float() * self._shape.scale
+        weights = scores.masked_fill(~visible, float("-inf")).softmax(-1).to(q.dtype)
+        return torch.einsum("htl,lhd->thd", weights, values)

@@ -1,0 +1,49 @@
+"""What a chat template expects of message contents, read from its source.
+
+Knows Jinja's syntax tree; renders nothing.
+"""
+
+from __future__ import annotations
+
+from jinja2 import nodes
+
+_KEEPS_PARTS = frozenset({"list", "select", "selectattr", "reject", "rejectattr"})
+"""Filters that leave a list of parts one."""
+
+
+def iterates_content(tree: nodes.Template) -> bool:
+    """Whether the template loops over the parts of a message's content.
+
+    A heuristic: some `for` runs over `<x>.content`, `<x>['content']`, or a name that is `content`
+    or was set to one of these, possibly behind `or`, an inline `if` or a selecting filter.
+    """
+    aliases = {"content"}
+    for assign in tree.find_all(nodes.Assign):
+        if isinstance(assign.target, nodes.Name) and _is_content(assign.node, aliases):
+            aliases.add(assign.target.name)
+    return any(_is_content(loop.iter, aliases) for loop in tree.find_all(nodes.For))
+
+
+def tests_for_string(tree: nodes.Template) -> bool:
+    """Whether the template asks of anything if it `is string`: it then takes both kinds."""
+    return any(test.name == "string" for test in tree.find_all(nodes.Test))
+
+
+def _is_content(node: nodes.Node, aliases: set[str]) -> bool:
+    match node:
+        case nodes.Name(name=name):
+            return name in aliases
+        case nodes.Getattr(attr=attribute):
+            return attribute == "content"
+        case nodes.Getitem(arg=nodes.Const(value=key)):
+            return key == "content"
+        case nodes.Or(left=left, right=right):
+            return _is_content(left, aliases) or _is_content(right, aliases)
+        case nodes.Filter(node=nodes.Expr() as inner, name=name) if name in _KEEPS_PARTS:
+            return _is_content(inner, aliases)
+        case nodes.CondExpr(expr1=first, expr2=second):
+            return _is_content(first, aliases) or (
+                second is not None and _is_content(second, aliases)
+            )
+        case _:
+            return False

@@ -1,0 +1,1 @@
+"""Who runs next, and who owns which block of the cache. Torch-free, pure decisions."""

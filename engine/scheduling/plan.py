@@ -1,0 +1,85 @@
+"""One step's decision and one step's outcome. Pure data; knows nothing of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from engine.scheduling.sequence import Sequence
+from engine.types import TokenLogprob
+
+NO_POSITIONS = range(0)
+
+# The per-sequence records below are made anew in each step. msgspec makes them several times
+# faster than dataclasses do; without `gc`, as nothing refers back to them.
+
+
+class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
+    """`num_tokens` of `sequence` are computed this step, from position `start`.
+
+    `samples` is True when the chunk reaches the sequence's last known token, so that its last
+    logits choose the next one.
+    `scored` holds the positions within the chunk whose logits score the prompt token right after
+    them (the entry of prompt token p + 1 comes from the logits at p); empty when nobody asked.
+    `new_blocks_from` is where the entries of `sequence.block_ids` begin that no earlier plan has
+    shown; 0 means that the sequence is new on its row, which must be set up from scratch.
+    """
+
+    sequence: Sequence
+    start: int
+    num_tokens: int
+    samples: bool
+    scored: range = NO_POSITIONS
+    new_blocks_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What to run. Single tokens (the decodes) come first, then longer chunks.
+
+    `sampling` are the scheduled sequences that draw a token, in the same order; `num_tokens` is
+    how many tokens go through the model; `num_single` counts the leading one-token entries.
+    """
+
+    scheduled: tuple[ScheduledSequence, ...]
+    sampling: tuple[ScheduledSequence, ...] = field(init=False)
+    num_tokens: int = field(init=False)
+    num_single: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = [item.num_tokens for item in self.scheduled]
+        single = next((at for at, count in enumerate(counts) if count != 1), len(counts))
+        object.__setattr__(self, "sampling", tuple([i for i in self.scheduled if i.samples]))
+        object.__setattr__(self, "num_tokens", sum(counts))
+        object.__setattr__(self, "num_single", single)
+
+    def __bool__(self) -> bool:
+        return bool(self.scheduled)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the model said, aligned with the plan's sampling sequences, in plan order.
+
+    `token_ids` has one entry per scheduled sequence with `samples`. `logprobs`, when not None,
+    is aligned with it (None for rows that did not ask). `prompt_logprobs` maps a request id to
+    the entries of the prompt positions that this step scored, one per position in `scored`.
+    """
+
+    token_ids: list[int]
+    logprobs: list[TokenLogprob | None] | None = None
+    prompt_logprobs: dict[str, list[TokenLogprob]] | None = None
+
+
+class SequenceUpdate(msgspec.Struct, frozen=True, gc=False):
+    """What one step gave one sequence: at most one token today, and whether it ended.
+
+    `logprobs` is aligned with `token_ids` when the caller asked for them, else empty. The reason
+    of the end, and the prompt's logprobs, stand on the sequence.
+    """
+
+    sequence: Sequence
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finished: bool = False

@@ -1,0 +1,343 @@
+"""Who runs next.
+
+There is no prefill phase and no decode phase: each sequence has computed tokens that catch up
+with its known tokens, and a step is how many tokens each of them advances. Chunked prefill, cache
+hits and preemption by recomputing all follow from that.
+
+One invariant carries the rest: *the running sequences are the oldest ones*. They are admitted in
+order of arrival and preempted in reverse, so nobody is ever preempted for a later arrival, the
+oldest sequence advances in every step, and only the youngest running one can be mid-prompt.
+
+Knows nothing of text, tensors or clocks.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+
+from engine.errors import ContextLengthExceeded, InvalidParameter
+from engine.scheduling.blocks import BlockManager
+from engine.scheduling.finish import finish_if_done
+from engine.scheduling.plan import (
+    NO_POSITIONS,
+    ScheduledSequence,
+    SequenceUpdate,
+    StepPlan,
+    StepResult,
+)
+from engine.scheduling.sequence import Sequence
+from engine.types import TokenLogprob
+
+
+class Scheduler:
+    """Plans steps and takes in their results, strictly in turn: `schedule`, then `apply`.
+
+    Args:
+        block_manager: the cache's blocks; nobody else may allocate from it.
+        max_num_sequences: rows, that is how many sequences run at a time.
+        max_num_batched_tokens: tokens of one step.
+        max_model_len: tokens of one sequence, prompt and output together.
+    """
+
+    def __init__(
+        self,
+        block_manager: BlockManager,
+        *,
+        max_num_sequences: int,
+        max_num_batched_tokens: int,
+        max_model_len: int,
+    ) -> None:
+        if min(max_num_sequences, max_num_batched_tokens, max_model_len) < 1:
+            raise ValueError("a scheduler needs room for a sequence, a token and a context")
+        self._blocks = block_manager
+        self._max_num_batched_tokens = max_num_batched_tokens
+        self._max_model_len = max_model_len
+        self._free_rows = list(range(max_num_sequences))  # a heap: the lowest row goes first
+        self._running: list[Sequence] = []  # by arrival
+        self._waiting: OrderedDict[str, Sequence] = OrderedDict()  # by arrival, all later
+        self._live: dict[str, Sequence] = {}
+        self._planned: StepPlan | None = None
+        self._registered: list[int] = []  # blocks that the latest plan promised to fill
+        self._preemptions = 0
+        self._prompt_tokens = 0
+        self._cached_prompt_tokens = 0
+        self._generated_tokens = 0
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that hold a row."""
+        return len(self._running)
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences without a row, preempted ones included."""
+        return len(self._waiting)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the next plan will have something to run."""
+        return bool(self._live)
+
+    @property
+    def preemptions(self) -> int:
+        """How often a running sequence lost its row and blocks, since the start."""
+        return self._preemptions
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Prompt tokens of all sequences admitted since the start, cached ones included."""
+        return self._prompt_tokens
+
+    @property
+    def cached_prompt_tokens(self) -> int:
+        """Prompt tokens that first admissions found in the prefix cache, since the start."""
+        return self._cached_prompt_tokens
+
+    @property
+    def generated_tokens(self) -> int:
+        """Sampled tokens since the start."""
+        return self._generated_tokens
+
+    def add(self, sequence: Sequence) -> None:
+        """Put a new sequence at the end of the queue; its `max_new_tokens` is cut to the context.
+
+        Raises:
+            ContextLengthExceeded: the context or the whole cache is too small for it, ever.
+            InvalidParameter: the prompt is empty, or an open request has the same id.
+        """
+        if sequence.request_id in self._live:
+            raise InvalidParameter("request_id", sequence.request_id, "is already in use.")
+        if not sequence.prompt_token_ids:
+            raise InvalidParameter("prompt", (), "must have at least one token.")
+        self._check_fits(sequence)
+        room = self._max_model_len - sequence.num_prompt_tokens
+        sequence.max_new_tokens = min(sequence.max_new_tokens, room)
+        if sequence.params.prompt_logprobs is not None:
+            sequence.prompt_logprobs = [None]  # nothing comes before the first token
+        self._live[sequence.request_id] = sequence
+        self._waiting[sequence.request_id] = sequence
+
+    def abort(self, request_id: str) -> bool:
+        """Forget a sequence and free what it holds at once; False when the id is unknown.
+
+        Between `schedule` and `apply`, too: `apply` then passes over it.
+        """
+        sequence = self._live.get(request_id)
+        if sequence is None:
+            return False
+        self._drop([sequence])
+        return True
+
+    def schedule(self) -> StepPlan:
+        """Decide one step. The plan is empty only when there is no sequence left."""
+        assert self._planned is None, "the previous plan has no result yet"
+        self._registered.clear()
+        draft = _Draft(self._max_num_batched_tokens)
+        self._plan_running(draft)
+        self._plan_waiting(draft)
+        plan = StepPlan((*draft.single, *draft.longer))
+        assert plan or not self._live, "the oldest sequence always advances"
+        self._planned = plan if plan else None
+        return plan
+
+    def apply(self, plan: StepPlan, result: StepResult) -> list[SequenceUpdate]:
+        """Take in the outcome of `plan`; one update per sequence that got a token or ended."""
+        self._close(plan)
+        assert len(result.token_ids) == len(plan.sampling), "one token per sampling sequence"
+        logprobs = result.logprobs or [None] * len(result.token_ids)
+        draws = zip(result.token_ids, logprobs, strict=True)
+        updates: list[SequenceUpdate] = []
+        for item in plan.scheduled:
+            sequence = item.sequence
+            draw = next(draws) if item.samples else None
+            if sequence.row is None:
+                continue  # aborted while the step ran
+            sequence.num_computed_tokens = item.start + item.num_tokens
+            if item.scored:
+                _gather_prompt_logprobs(item, result)
+            if draw is not None:
+                updates.append(_take_token(sequence, *draw))
+                self._generated_tokens += 1
+            elif sequence.num_computed_tokens == sequence.num_tokens:  # nothing to generate
+                updates.append(SequenceUpdate(sequence, finished=finish_if_done(sequence)))
+        self._drop([update.sequence for update in updates if update.finished])
+        return updates
+
+    def fail(self, plan: StepPlan) -> list[Sequence]:
+        """Take back a plan whose step did not run to its end, and drop its sequences.
+
+        What the step was to store is unknown, so nothing of it stays in the prefix cache. Returns
+        the dropped sequences; the others can go on.
+        """
+        self._close(plan)
+        dropped = [item.sequence for item in plan.scheduled if item.sequence.row is not None]
+        self._drop(dropped)
+        self._blocks.forget(self._registered)
+        return dropped
+
+    def _close(self, plan: StepPlan) -> None:
+        assert not plan or plan is self._planned, "results come in for the latest plan only"
+        self._planned = None
+
+    def _check_fits(self, sequence: Sequence) -> None:
+        prompt, wanted = sequence.num_prompt_tokens, max(sequence.max_new_tokens, 0)
+        first = 1 if wanted else 0  # the last token sampled is known but never computed
+        if prompt + first > self._max_model_len:
+            raise ContextLengthExceeded(self._max_model_len, prompt, wanted)
+        most = min(prompt + wanted, self._max_model_len) - first
+        if most > self._blocks.capacity:
+            raise ContextLengthExceeded(self._blocks.capacity + first, prompt, wanted)
+
+    def _plan_running(self, draft: _Draft) -> None:
+        running, block_size = self._running, self._blocks.block_size
+        index = 0
+        while index < len(running) and draft.budget:  # preemption shortens the list
+            sequence = running[index]
+            index += 1
+            start, known = sequence.num_computed_tokens, sequence.num_tokens
+            stop = known if known - start <= draft.budget else start + draft.budget
+            num_blocks = len(sequence.block_ids)
+            if stop > num_blocks * block_size:
+                stop = self._make_room(sequence, stop)
+            if stop > start:
+                self._plan(draft, sequence, start, stop, known, num_blocks)
+
+    def _make_room(self, sequence: Sequence, stop: int) -> int:
+        """Extend the sequence's table to `stop` tokens, or as far as it goes; returns how far.
+
+        Later arrivals give way. The youngest has nobody to displace: it keeps what it has and
+        advances as far as the free blocks reach, perhaps not at all in this step.
+        """
+        blocks, table = self._blocks, sequence.block_ids
+        missing = blocks.blocks_for(stop) - len(table)
+        while missing > blocks.blocks_free and self._running[-1] is not sequence:
+            self._preempt_youngest()
+        stop = min(stop, (len(table) + blocks.blocks_free) * blocks.block_size)
+        blocks.append(table, stop)
+        return stop
+
+    def _preempt_youngest(self) -> None:
+        """Back to the front of the queue. Its tokens stay; their keys and values are redone."""
+        sequence = self._running.pop()
+        self._free(sequence)
+        self._waiting[sequence.request_id] = sequence
+        self._waiting.move_to_end(sequence.request_id, last=False)
+        self._preemptions += 1
+
+    def _plan_waiting(self, draft: _Draft) -> None:
+        while self._waiting and draft.budget and self._free_rows:
+            sequence = next(iter(self._waiting.values()))
+            found = self._find_cached(sequence)
+            if not self._has_room(sequence, found):
+                break  # first come, first served: nobody overtakes
+            self._admit(sequence, found)
+            start, known = sequence.num_computed_tokens, sequence.num_tokens
+            stop = min(known, start + draft.budget)
+            self._blocks.append(sequence.block_ids, stop)
+            self._plan(draft, sequence, start, stop, known, 0)
+
+    def _find_cached(self, sequence: Sequence) -> list[int]:
+        """Blocks to reuse. The last known token is always computed, for its logits; so are the
+        prompt tokens from which others have still to be scored."""
+        cache = self._blocks.prefix_cache
+        if cache is None:
+            return []
+        limit = sequence.num_tokens - 1
+        scored = len(sequence.prompt_logprobs)
+        if sequence.params.prompt_logprobs is not None and scored < sequence.num_prompt_tokens:
+            limit = scored - 1
+        return cache.find(sequence, limit)
+
+    def _has_room(self, sequence: Sequence, found: list[int]) -> bool:
+        """Whether all known tokens fit now, so that no prompt starts only to be stuck half-way.
+
+        A preempted sequence also leaves a block for each running one, or it would soon be
+        preempted again.
+        """
+        blocks = self._blocks
+        needed = blocks.blocks_for(sequence.num_tokens) - len(found) + blocks.num_cached(found)
+        spare = len(self._running) if sequence.num_admissions else 0
+        return needed + spare <= blocks.blocks_free
+
+    def _admit(self, sequence: Sequence, found: list[int]) -> None:
+        del self._waiting[sequence.request_id]
+        self._running.append(sequence)
+        sequence.row = heapq.heappop(self._free_rows)
+        sequence.block_ids = self._blocks.share(found)
+        sequence.num_computed_tokens = len(found) * self._blocks.block_size
+        if sequence.num_admissions == 0:
+            sequence.num_cached_tokens = sequence.num_computed_tokens
+            self._cached_prompt_tokens += sequence.num_computed_tokens
+            self._prompt_tokens += sequence.num_prompt_tokens
+        sequence.num_admissions += 1
+
+    def _plan(
+        self,
+        draft: _Draft,
+        sequence: Sequence,
+        start: int,
+        stop: int,
+        known: int,
+        new_blocks_from: int,
+    ) -> None:
+        cache, size = self._blocks.prefix_cache, self._blocks.block_size
+        if cache is not None and stop // size > start // size:
+            self._registered.extend(cache.register(sequence, start, stop))
+        count = stop - start
+        samples = stop == known and sequence.max_new_tokens > 0
+        scored = NO_POSITIONS
+        if sequence.params.prompt_logprobs is not None:
+            scored = _positions_to_score(sequence, start, stop)
+        item = ScheduledSequence(sequence, start, count, samples, scored, new_blocks_from)
+        (draft.single if count == 1 else draft.longer).append(item)
+        draft.budget -= count
+
+    def _drop(self, sequences: list[Sequence]) -> None:
+        """Their life here ends: finished, aborted or failed."""
+        if not sequences:
+            return
+        for sequence in sequences:
+            del self._live[sequence.request_id]
+            if sequence.row is None:
+                del self._waiting[sequence.request_id]
+            else:
+                self._free(sequence)
+        self._running = [sequence for sequence in self._running if sequence.row is not None]
+
+    def _free(self, sequence: Sequence) -> None:
+        assert sequence.row is not None
+        heapq.heappush(self._free_rows, sequence.row)
+        sequence.row = None
+        sequence.num_computed_tokens = 0
+        self._blocks.release(sequence.block_ids)
+
+
+class _Draft:
+    """A plan in the making: the token budget that is left, and the entries so far."""
+
+    __slots__ = ("budget", "longer", "single")
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.single: list[ScheduledSequence] = []
+        self.longer: list[ScheduledSequence] = []
+
+
+def _positions_to_score(sequence: Sequence, start: int, stop: int) -> range:
+    """Positions of the chunk whose logits score a prompt token that has no entry yet."""
+    first = max(start, len(sequence.prompt_logprobs) - 1)
+    return range(first, max(first, min(stop, sequence.num_prompt_tokens - 1)))
+
+
+def _gather_prompt_logprobs(item: ScheduledSequence, result: StepResult) -> None:
+    assert result.prompt_logprobs is not None, "the plan asked for prompt logprobs"
+    entries = result.prompt_logprobs[item.sequence.request_id]
+    assert len(entries) == len(item.scored), "one entry per scored position"
+    item.sequence.prompt_logprobs.extend(entries)
+
+
+def _take_token(sequence: Sequence, token_id: int, logprob: TokenLogprob | None) -> SequenceUpdate:
+    sequence.output_token_ids.append(token_id)
+    logprobs = () if logprob is None else (logprob,)
+    return SequenceUpdate(sequence, (token_id,), logprobs, finish_if_done(sequence))

@@ -1,0 +1,64 @@
+"""One sample's progress through the engine. Mutable; owned by the scheduler.
+
+Knows nothing of text (stop strings are the client's business) or of tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from engine.sampling_params import SamplingParams
+from engine.types import FinishReason, TokenLogprob
+
+
+@dataclass(eq=False, slots=True)
+class Sequence:
+    """A prompt and what has been generated after it.
+
+    `num_computed_tokens` catches up with `num_tokens`; the scheduler's whole work is to let it.
+    `seed` is the one the draw uses: the caller's, or fresh entropy when none was given.
+    `row` is the sequence's fixed row in the runner's tables while it runs, else None.
+    """
+
+    request_id: str
+    prompt_token_ids: list[int]
+    params: SamplingParams
+    seed: int
+    max_new_tokens: int  # resolved against the context length
+    eos_token_ids: frozenset[int]  # empty when the caller ignores end-of-sequence
+    output_token_ids: list[int] = field(default_factory=list[int])
+    num_computed_tokens: int = 0
+    num_cached_tokens: int = 0  # prompt tokens that the first admission found in the prefix cache
+    block_ids: list[int] = field(default_factory=list[int])
+    block_keys: list[bytes] = field(default_factory=list[bytes])  # of the full blocks hashed yet
+    num_admissions: int = 0  # above 1: preempted before
+    row: int | None = None
+    finish_reason: FinishReason | None = None
+    stop_token_id: int | None = None
+    prompt_logprobs: list[TokenLogprob | None] = field(default_factory=list[TokenLogprob | None])
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return len(self.prompt_token_ids)
+
+    @property
+    def num_output_tokens(self) -> int:
+        return len(self.output_token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        """All known tokens: prompt and output."""
+        return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason is not None
+
+    def token_ids(self, start: int, stop: int) -> list[int]:
+        """Known tokens at positions [start, stop), across prompt and output."""
+        boundary = len(self.prompt_token_ids)
+        if start >= boundary:
+            return self.output_token_ids[start - boundary : stop - boundary]
+        if stop <= boundary:
+            return self.prompt_token_ids[start:stop]
+        return self.prompt_token_ids[start:] + self.output_token_ids[: stop - boundary]

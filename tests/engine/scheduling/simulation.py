@@ -1,0 +1,229 @@
+"""A model without tensors, and a cache that remembers what was stored where.
+
+Each slot of the simulated cache holds a name of the text up to its token. A step stores first and
+reads then, as the layers do, and a read asserts that every earlier slot holds the sequence's own
+text: wrong sharing, early eviction and stale blocks all show up.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+from engine.sampling_params import SamplingParams
+from engine.scheduling.blocks import PADDING_BLOCK, BlockManager
+from engine.scheduling.plan import ScheduledSequence, SequenceUpdate, StepPlan, StepResult
+from engine.scheduling.prefix_cache import PrefixCache
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.sequence import Sequence
+from engine.types import FinishReason, TokenLogprob
+
+VOCABULARY = 5
+EOS = 4
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The sizes of one simulated engine."""
+
+    num_blocks: int = 64
+    block_size: int = 4
+    rows: int = 4
+    budget: int = 16
+    max_model_len: int = 64
+    prefix_cache: bool = True
+
+    def scheduler(self) -> tuple[Scheduler, BlockManager]:
+        cache = PrefixCache(self.block_size) if self.prefix_cache else None
+        blocks = BlockManager(self.num_blocks, self.block_size, cache)
+        scheduler = Scheduler(
+            blocks,
+            max_num_sequences=self.rows,
+            max_num_batched_tokens=self.budget,
+            max_model_len=self.max_model_len,
+        )
+        return scheduler, blocks
+
+
+def make_sequence(
+    request_id: str,
+    prompt: list[int],
+    *,
+    max_new_tokens: int = 4,
+    seed: int = 0,
+    eos: frozenset[int] = frozenset(),
+    params: SamplingParams | None = None,
+) -> Sequence:
+    params = params or SamplingParams()
+    return Sequence(request_id, list(prompt), params, seed, max_new_tokens, eos)
+
+
+def next_token(text: list[int], sequence: Sequence) -> int:
+    """The fake model and its draw: a function of the text and the seed, and nothing else."""
+    token = zlib.crc32(repr((text, sequence.seed)).encode()) % VOCABULARY
+    masked = len(text) - sequence.num_prompt_tokens < sequence.params.min_tokens
+    if masked and (token in sequence.eos_token_ids or token in sequence.params.stop_token_ids):
+        return 0
+    return token
+
+
+def score(text: list[int]) -> TokenLogprob:
+    """The last token's made-up logprob after the others."""
+    return TokenLogprob(text[-1], -float(zlib.crc32(repr(text).encode()) % 1000))
+
+
+def expected_output(sequence: Sequence, max_model_len: int) -> tuple[list[int], FinishReason]:
+    """What the sequence gives alone: written apart from the code under test."""
+    text = list(sequence.prompt_token_ids)
+    output: list[int] = []
+    stops = sequence.eos_token_ids | frozenset(sequence.params.stop_token_ids)
+    while len(output) < sequence.max_new_tokens and len(text) < max_model_len:
+        token = next_token(text, sequence)
+        text.append(token)
+        output.append(token)
+        if token in stops and len(output) > sequence.params.min_tokens:
+            return output, FinishReason.STOP
+    return output, FinishReason.LENGTH
+
+
+@dataclass
+class Simulation:
+    """A scheduler with the fake model under it; checks the laws at every step."""
+
+    limits: Limits
+    finished: dict[str, Sequence] = field(default_factory=dict)
+    live: dict[str, Sequence] = field(default_factory=dict)  # by arrival
+    slots: dict[tuple[int, int], int] = field(default_factory=dict)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self.scheduler, self.blocks = self.limits.scheduler()
+
+    def add(self, sequence: Sequence) -> None:
+        self.scheduler.add(sequence)
+        self.live[sequence.request_id] = sequence
+
+    def abort(self, request_id: str) -> bool:
+        self.live.pop(request_id, None)
+        return self.scheduler.abort(request_id)
+
+    def step(self, abort_during: str | None = None) -> list[SequenceUpdate]:
+        """Plan, run, apply; `abort_during` is dropped between running and applying."""
+        plan = self.scheduler.schedule()
+        self.check_plan(plan)
+        result = self.execute(plan)
+        if abort_during is not None:
+            self.abort(abort_during)
+        updates = self.scheduler.apply(plan, result)
+        for update in updates:
+            if update.finished:
+                done = self.live.pop(update.sequence.request_id)
+                self.finished[done.request_id] = done
+        self.check_ownership()
+        self.steps += 1
+        return updates
+
+    def fail_step(self) -> list[Sequence]:
+        """Plan a step that dies after scribbling over everything it was to store."""
+        plan = self.scheduler.schedule()
+        for item in plan.scheduled:
+            for position in range(item.start, item.start + item.num_tokens):
+                self.slots[self.slot(item.sequence, position)] = -1
+        dropped = self.scheduler.fail(plan)
+        for sequence in dropped:
+            del self.live[sequence.request_id]
+        self.check_ownership()
+        self.steps += 1
+        return dropped
+
+    def run(self, max_steps: int = 10_000) -> None:
+        while self.live:
+            self.step()
+            assert self.steps < max_steps, "the work never ends"
+        assert not self.scheduler.has_work
+        assert self.blocks.blocks_used == 0
+
+    def slot(self, sequence: Sequence, position: int) -> tuple[int, int]:
+        size = self.limits.block_size
+        block_id = sequence.block_ids[position // size]
+        assert block_id != PADDING_BLOCK
+        return block_id, position % size
+
+    def execute(self, plan: StepPlan) -> StepResult:
+        stored: set[tuple[int, int]] = set()
+        for item in plan.scheduled:
+            names, stop = _names(item.sequence), item.start + item.num_tokens
+            for position in range(item.start, stop):
+                slot = self.slot(item.sequence, position)
+                assert slot not in stored, "two sequences write one slot"
+                stored.add(slot)
+                self.slots[slot] = names[position]
+                filled = position // self.limits.block_size < stop // self.limits.block_size
+                assert filled or self.blocks.references(slot[0]) == 1, "shared, but not full"
+        for item in plan.scheduled:
+            self.check_slots(item.sequence, item.start + item.num_tokens)
+        tokens = [next_token(_text(item.sequence), item.sequence) for item in plan.sampling]
+        scores = {item.sequence.request_id: _scores(item) for item in plan.scheduled if item.scored}
+        return StepResult(tokens, prompt_logprobs=scores)
+
+    def check_slots(self, sequence: Sequence, stop: int) -> None:
+        names = _names(sequence)
+        for position in range(stop):
+            assert self.slots[self.slot(sequence, position)] == names[position], "foreign text"
+
+    def check_plan(self, plan: StepPlan) -> None:
+        limits, items = self.limits, plan.scheduled
+        assert plan.num_tokens == sum(item.num_tokens for item in items) <= limits.budget
+        assert all(item.num_tokens >= 1 for item in items)
+        ones = [item.num_tokens == 1 for item in items]
+        assert ones == sorted(ones, reverse=True), "single tokens come first"
+        assert plan.num_single == sum(ones)
+        assert plan.sampling == tuple(item for item in items if item.samples)
+        rows = [item.sequence.row for item in items]
+        assert len(set(rows)) == len(rows)
+        assert all(row is not None and 0 <= row < limits.rows for row in rows)
+        planned = [item.sequence.request_id for item in items]
+        if self.live:
+            assert next(iter(self.live)) in planned, "the oldest sequence always advances"
+        for item in items:
+            returns = item.new_blocks_from == 0 and item.sequence.num_admissions > 1
+            if returns and item.samples and item.sequence.row == self.youngest_row():
+                room = self.blocks.blocks_free
+                assert room >= self.scheduler.num_running - 1, "it would soon be preempted again"
+        running = [sequence.row is not None for sequence in self.live.values()]
+        assert running == sorted(running, reverse=True), "the running ones are the oldest"
+        assert sum(running) == self.scheduler.num_running <= limits.rows
+        assert len(running) - sum(running) == self.scheduler.num_waiting
+
+    def youngest_row(self) -> int | None:
+        rows = [sequence.row for sequence in self.live.values() if sequence.row is not None]
+        return rows[-1] if rows else None
+
+    def check_ownership(self) -> None:
+        references = [0] * self.limits.num_blocks
+        for sequence in self.live.values():
+            for block_id in sequence.block_ids:
+                references[block_id] += 1
+            assert sequence.row is not None or not sequence.block_ids
+            self.check_slots(sequence, sequence.num_computed_tokens)
+        assert references[PADDING_BLOCK] == 0
+        counted = [self.blocks.references(block_id) for block_id in range(len(references))]
+        assert counted == references
+        assert self.blocks.blocks_used == sum(count > 0 for count in references)
+
+
+def _names(sequence: Sequence) -> list[int]:
+    """For each position, a name of the text from the first token up to it."""
+    crc, names = 0, list[int]()
+    for token in _text(sequence):
+        crc = zlib.crc32(token.to_bytes(4, "little"), crc)
+        names.append(crc)
+    return names
+
+
+def _text(sequence: Sequence) -> list[int]:
+    return sequence.token_ids(0, sequence.num_tokens)
+
+
+def _scores(item: ScheduledSequence) -> list[TokenLogprob]:
+    return [score(item.sequence.token_ids(0, position + 2)) for position in item.scored]

@@ -1,15 +1,28 @@
 """Messages between the server process and the engine process, and their encoding.
 
 Both ways msgpack (msgspec) over ZMQ pairs; one message per engine step, never per token, and no
-pickle anywhere. Knows nothing of scheduling or of HTTP.
+pickle anywhere. Also where both ends meet. Knows nothing of scheduling or of HTTP.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import msgspec
 
 from engine.sampling_params import SamplingParams
 from engine.types import EngineStats, FinishReason, ModelCard, TokenLogprob
+
+CONFIG_VARIABLE = "DIGLOT_ENGINE_CONFIG"
+SOCKETS_VARIABLE = "DIGLOT_ENGINE_SOCKETS"
+"""Environment of the engine process: its EngineConfig as JSON, and the sockets' folder."""
+
+TO_ENGINE, FROM_ENGINE = "to-engine", "from-engine"
+
+
+def endpoint(folder: str | Path, name: str) -> str:
+    """ZMQ address of one of the two sockets in `folder`."""
+    return f"ipc://{Path(folder) / name}"
 
 
 class Submit(msgspec.Struct, frozen=True, tag="submit"):

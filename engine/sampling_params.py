@@ -87,8 +87,8 @@ def _check_range(name: str, value: float, low: float, high: float) -> None:
         raise InvalidParameter(name, value, "must be a number, but got NaN.")
     kind = "integer" if isinstance(value, int) else "decimal"
     if value < low:
-        reason = f"{kind} below minimum value. Expected a value >= {low:g}, but got {value} instead."
-        raise InvalidParameter(name, value, reason, minimum=low)
+        reason = f"{kind} below minimum value. Expected a value >= {low:g}, but got {value}"
+        raise InvalidParameter(name, value, f"{reason} instead.", minimum=low)
     if value > high:
-        reason = f"{kind} above maximum value. Expected a value <= {high:g}, but got {value} instead."
-        raise InvalidParameter(name, value, reason, maximum=high)
+        reason = f"{kind} above maximum value. Expected a value <= {high:g}, but got {value}"
+        raise InvalidParameter(name, value, f"{reason} instead.", maximum=high)

@@ -34,9 +34,7 @@ class AttentionShape:
 class StepAttention(Protocol):
     """Attention bound to one step's batch."""
 
-    def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> torch.Tensor:
+    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Store keys and values, then attend causally.
 
         Args:
@@ -74,11 +72,10 @@ class _ReferenceStep:
         self._shape = shape
         self._cache = cache
         self._batch = batch
+        self._rows = cache.rows(batch.slots)
 
-    def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> torch.Tensor:
-        self._cache.store(layer, k, v, self._batch.slots)
+    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        self._cache.store(layer, k, v, self._rows)
         starts: Sequence[int] = self._batch.query_starts.tolist()
         outputs = [
             self._attend_one(layer, q[start:stop], self._batch.positions[start:stop], number)
@@ -91,13 +88,16 @@ class _ReferenceStep:
     ) -> torch.Tensor:
         length = int(positions[-1]) + 1
         table = torch.from_numpy(self._batch.block_tables[number]).to(q.device)
-        stored = self._cache.layers[layer].index_select(0, table).flatten(0, 1)[:length]
-        keys, values = stored.repeat_interleave(self._shape.group, dim=2).unbind(1)
+        keys, values = (
+            stored[layer].index_select(0, table).transpose(0, 1).flatten(1, 2)[:, :length]
+            for stored in (self._cache.keys, self._cache.values)
+        )
+        keys, values = (x.repeat_interleave(self._shape.group, dim=0) for x in (keys, values))
         distance = positions[:, None] - torch.arange(length, device=q.device)
         visible = distance >= 0
         window = self._shape.windows[layer]
         if window is not None:
             visible &= distance < window
-        scores = torch.einsum("thd,lhd->htl", q, keys).float() * self._shape.scale
+        scores = torch.einsum("thd,hld->htl", q, keys).float() * self._shape.scale
         weights = scores.masked_fill(~visible, float("-inf")).softmax(-1).to(q.dtype)
-        return torch.einsum("htl,lhd->thd", weights, values)
+        return torch.einsum("htl,hld->thd", weights, values)

@@ -2,8 +2,8 @@
 
 The context of every sequence is cut into tiles of `TILE` keys, aligned to the sequence's start,
 and the queries into tiles of 1 (decode) or `QUERY_TILE` (chunks) tokens. Each pair of a query tile
-and a key tile that it may see is one *entry* of a batched flash-attention call of constant shape;
-the entries of a query tile are then merged by their log-sum-exp (split-KV, as in Flash-Decoding).
+and a key tile that it may see is one *entry* of batched products of constant shape; the entries of
+a query tile are then merged by their log-sum-exp (split-KV, as in Flash-Decoding).
 
 Constant shapes are what makes a row's result independent of its batch-mates, of chunking and of
 the length of its neighbours, bit for bit: a BLAS picks kernels and splits sums by shape. Rows of a
@@ -30,19 +30,22 @@ TILE = 128
 QUERY_TILE = 32
 """Tokens of one query tile of a chunk."""
 
-_flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_HIDDEN = -1e30
+"""Added to the score of a key that a query must not see. Finite, so that a row which sees no key
+of a tile stays finite too; its log-sum-exp is then so low that the tile weighs exactly nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class TileMask:
-    """Which keys the rows of each entry see.
+class Merge:
+    """How entry rows `(entry, kv head, row)` add up to output rows `(tile, kv head, row)`.
 
-    `bias` is `[entries, 1, tokens or rows, TILE]`, 0 or -inf. `blind` is `[entries, 1, rows]`,
-    True where a row sees no key of the tile (its part must then weigh nothing), or None.
+    `rows` lists the entry rows by output row, in key order; `offsets` is where each output row's
+    list begins; `target` is the output row of each entry row. All int64.
     """
 
-    bias: torch.Tensor
-    blind: torch.Tensor | None
+    rows: torch.Tensor
+    offsets: torch.Tensor
+    target: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +61,13 @@ class TilePlan:
     gather_queries: torch.Tensor | None  # [tiles * query_tokens] token, relative; None: as is
     scatter_outputs: torch.Tensor | None  # [num_tokens] place in the tiles; None: as is
     entry_query: torch.Tensor | None  # [entries] query tile; None: one entry per tile, in order
-    entry_blocks: torch.Tensor  # [entries * TILE / block_size] block ids
-    bags: tuple[torch.Tensor, torch.Tensor] | None  # entry rows by output row, and offsets
-    bag_of_row: torch.Tensor | None  # [entry rows] output row
-    masks: dict[int | None, TileMask]  # by window
+    entry_blocks: torch.Tensor  # [entries * kv heads * TILE / block_size] rows (block, head)
+    merge: Merge | None  # None: one entry per tile
+    bias: dict[int | None, torch.Tensor]  # by window: [entries, 1, tokens or rows, TILE]
 
 
 class CpuAttention:
-    """Backend for float32 (or bfloat16) caches on the CPU.
+    """Backend for caches on the CPU.
 
     Raises:
         ValueError: the block size does not divide `TILE`.
@@ -105,20 +107,20 @@ class CpuAttention:
         entry_number = _count_within(entries_of)
         single = bool((entries_of == 1).all())
         as_is = query_tokens == 1
+        outputs = None if as_is else _tensor(_places_of_tokens(places, lengths, tiles_of))
         return TilePlan(
             first_token=int(starts[0]),
             num_tokens=int(starts[-1] - starts[0]),
             query_tokens=query_tokens,
             gather_queries=None if as_is else _tensor((tokens - starts[0]).ravel()),
-            scatter_outputs=None if as_is else _tensor(_places_of_tokens(places, lengths, tiles_of)),
+            scatter_outputs=outputs,
             entry_query=None if single else _tensor(entry_tile),
             entry_blocks=self._entry_blocks(
                 batch.block_tables[first:last], tile_owner[entry_tile], entry_number
             ),
-            bags=None if single else self._bags(entries_of, query_tokens),
-            bag_of_row=None if single else self._bag_of_row(entry_tile, query_tokens),
-            masks={
-                window: self._mask(positions[entry_tile], entry_number, window)
+            merge=None if single else self._merge(entries_of, entry_tile, query_tokens),
+            bias={
+                window: self._bias(positions[entry_tile], entry_number, window)
                 for window in self._windows
             },
         )
@@ -126,51 +128,40 @@ class CpuAttention:
     def _entry_blocks(
         self, tables: np.ndarray, owner: np.ndarray, number: np.ndarray
     ) -> torch.Tensor:
-        per_tile = TILE // self._cache.block_size
-        short = -tables.shape[1] % per_tile
-        padded = np.pad(tables, ((0, 0), (0, short)))
+        per_tile, heads = TILE // self._cache.block_size, self._shape.num_kv_heads
+        padded = np.pad(tables, ((0, 0), (0, -tables.shape[1] % per_tile)))
         columns = number[:, None] * per_tile + np.arange(per_tile)
-        return _tensor(padded[owner[:, None], columns].ravel())
+        blocks = padded[owner[:, None], columns]
+        return _tensor((blocks[:, None, :] * heads + np.arange(heads)[:, None]).ravel())
 
-    def _rows(self, query_tokens: int) -> int:
-        """Rows of a query tile: tokens x heads of a group, padded to a multiple of four."""
-        return -(-query_tokens * self._shape.group // 4) * 4
+    def _width(self, query_tokens: int) -> int:
+        """Rows of one entry: tokens x heads of a group, padded to a multiple of four, x heads."""
+        return -(-query_tokens * self._shape.group // 4) * 4 * self._shape.num_kv_heads
 
-    def _bags(self, entries_of: np.ndarray, query_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Entry rows `(entry, row, kv head)` ordered by the output row that they add up to."""
-        width = self._rows(query_tokens) * self._shape.num_kv_heads
-        first_entry = np.concatenate(([0], np.cumsum(entries_of)[:-1]))
-        sizes = np.repeat(entries_of, width)  # one bag per tile and row
+    def _merge(self, entries_of: np.ndarray, entry_tile: np.ndarray, query_tokens: int) -> Merge:
+        width = self._width(query_tokens)
+        first_entry = np.cumsum(entries_of) - entries_of
+        sizes = np.repeat(entries_of, width)  # one sum per tile and row
         base = np.repeat(first_entry * width, width) + np.tile(np.arange(width), len(entries_of))
-        indices = np.repeat(base, sizes) + _count_within(sizes) * width
-        offsets = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-        return _tensor(indices), _tensor(offsets)
+        return Merge(
+            rows=_tensor(np.repeat(base, sizes) + _count_within(sizes) * width),
+            offsets=_tensor(np.cumsum(sizes) - sizes),
+            target=_tensor((entry_tile[:, None] * width + np.arange(width)).ravel()),
+        )
 
-    def _bag_of_row(self, entry_tile: np.ndarray, query_tokens: int) -> torch.Tensor:
-        width = self._rows(query_tokens) * self._shape.num_kv_heads
-        return _tensor((entry_tile[:, None] * width + np.arange(width)).ravel())
-
-    def _mask(
+    def _bias(
         self, positions: np.ndarray, entry_number: np.ndarray, window: int | None
-    ) -> TileMask:
-        """Mask of queries at `positions` `[entries, query_tokens]`."""
+    ) -> torch.Tensor:
+        """0 or `_HIDDEN` for queries at `positions` `[entries, query_tokens]`."""
         keys = entry_number[:, None] * TILE + np.arange(TILE)
         distance = positions[:, :, None] - keys[:, None, :]
         visible = distance >= 0
         if window is not None:
             visible &= distance < window
-        bias = np.where(visible, np.float32(0), np.float32("-inf"))
-        blind = ~visible.any(-1)
-        rows = self._rows(positions.shape[1])
-        if positions.shape[1] > 1:
+        bias = np.where(visible, np.float32(0), np.float32(_HIDDEN))
+        if positions.shape[1] > 1:  # rows run over tokens, then heads of the group
             bias = np.repeat(bias, self._shape.group, axis=1)
-            blind_rows = np.repeat(blind, self._shape.group, axis=1)
-        else:
-            blind_rows = np.repeat(blind, rows, axis=1)
-        return TileMask(
-            bias=torch.from_numpy(bias)[:, None],
-            blind=torch.from_numpy(blind_rows)[:, None] if blind.any() else None,
-        )
+        return torch.from_numpy(bias)[:, None]
 
 
 class CpuStepAttention:
@@ -185,90 +176,93 @@ class CpuStepAttention:
     ) -> None:
         self._shape = shape
         self._cache = cache
-        self._slots = slots
+        self._rows = cache.rows(slots)
         self._plans = plans
 
-    def attend(
-        self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
-    ) -> torch.Tensor:
+    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """See `engine.attention.backend.StepAttention.attend`."""
-        self._cache.store(layer, k, v, self._slots)
+        self._cache.store(layer, k, v, self._rows)
         parts = [self._run(plan, layer, q) for plan in self._plans]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _run(self, plan: TilePlan, layer: int, q: torch.Tensor) -> torch.Tensor:
-        shape, mask = self._shape, plan.masks[self._shape.windows[layer]]
+        heads = self._shape.num_kv_heads
         queries = self._query_tiles(plan, q)
         if plan.entry_query is not None:
             queries = queries.index_select(0, plan.entry_query)
-        stored = self._cache.layers[layer].index_select(0, plan.entry_blocks)
-        stored = stored.view(-1, TILE, 2, shape.num_kv_heads, shape.head_dim)
-        keys, values = stored.transpose(1, 3).unbind(2)
-        out, lse = _flash(
-            queries, keys, values, attn_mask=mask.bias.to(q.dtype), scale=shape.scale
-        )
-        out = out.transpose(1, 2)  # [entries, rows, kv heads, head_dim], contiguous
-        if plan.bags is not None:
-            out = _merge(out, lse, mask.blind, plan)
+        queries = queries.flatten(0, 1)  # [entries * kv heads, rows, head_dim]
+        keys = self._gather(self._cache.keys[layer], plan)
+        scores = torch.bmm(queries, keys.transpose(1, 2))
+        bias = plan.bias[self._shape.windows[layer]]
+        scores.view(-1, heads, *scores.shape[1:]).add_(bias)
+        weights = scores.softmax(-1)
+        out = torch.bmm(weights, self._gather(self._cache.values[layer], plan))
+        if plan.merge is not None:
+            out = _merge_entries(out, _log_sum_exp(scores, weights), plan.merge)
         return self._token_rows(plan, out)
 
+    def _gather(self, stored: torch.Tensor, plan: TilePlan) -> torch.Tensor:
+        """The entries' keys or values, `[entries * kv heads, TILE, head_dim]`."""
+        by_block_and_head = stored.view(-1, stored.shape[2] * stored.shape[3])
+        gathered = by_block_and_head.index_select(0, plan.entry_blocks)
+        return gathered.view(-1, TILE, stored.shape[3])
+
     def _query_tiles(self, plan: TilePlan, q: torch.Tensor) -> torch.Tensor:
-        """`[tiles, kv heads, rows, head_dim]`; rows run over tokens, then heads of the group."""
+        """Scaled queries, `[tiles, kv heads, rows, head_dim]`."""
         shape = self._shape
-        q = q[plan.first_token : plan.first_token + plan.num_tokens]
+        if len(self._plans) > 1:
+            q = q[plan.first_token : plan.first_token + plan.num_tokens]
         if plan.gather_queries is not None:
             q = q.index_select(0, plan.gather_queries)
-        heads = (shape.num_kv_heads, shape.group, shape.head_dim)
-        tiles = q.view(-1, plan.query_tokens, *heads).transpose(1, 2)
-        tiles = tiles.reshape(-1, shape.num_kv_heads, plan.query_tokens * shape.group, heads[2])
+        q = (q * shape.scale).view(
+            -1, plan.query_tokens, shape.num_kv_heads, shape.group, shape.head_dim
+        )
+        tiles = q.transpose(1, 2).reshape(
+            -1, shape.num_kv_heads, plan.query_tokens * shape.group, shape.head_dim
+        )
         missing = -tiles.shape[2] % 4
         return functional.pad(tiles, (0, 0, 0, missing)) if missing else tiles
 
     def _token_rows(self, plan: TilePlan, out: torch.Tensor) -> torch.Tensor:
-        """`[tiles, rows, kv heads, head_dim]` to `[tokens, heads * head_dim]`."""
+        """`[tiles * kv heads, rows, head_dim]` to `[tokens, heads * head_dim]`."""
         shape = self._shape
-        rows = plan.query_tokens * shape.group
-        out = out[:, :rows].reshape(
-            -1, plan.query_tokens, shape.group, shape.num_kv_heads, shape.head_dim
-        )
-        out = out.transpose(2, 3).reshape(-1, shape.num_heads * shape.head_dim)
+        out = out[:, : plan.query_tokens * shape.group].unflatten(0, (-1, shape.num_kv_heads))
+        out = out.unflatten(2, (plan.query_tokens, shape.group)).transpose(1, 2)
+        out = out.reshape(-1, shape.num_heads * shape.head_dim)
         if plan.scatter_outputs is not None:
             out = out.index_select(0, plan.scatter_outputs)
         return out
 
 
-def _merge(
-    out: torch.Tensor, lse: torch.Tensor, blind: torch.Tensor | None, plan: TilePlan
-) -> torch.Tensor:
+def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Per row, from the softmax at hand: its largest weight is exp(largest score - result)."""
+    return scores.amax(-1) - weights.amax(-1).log_()
+
+
+def _merge_entries(out: torch.Tensor, lse: torch.Tensor, merge: Merge) -> torch.Tensor:
     """Merge the entries of each query tile, weighted by their log-sum-exp.
 
     Args:
-        out: `[entries, rows, kv heads, head_dim]`, softmax within the tile.
-        lse: `[entries, kv heads, rows]`.
+        out: `[entries * kv heads, rows, head_dim]`, softmax within the tile.
+        lse: `[entries * kv heads, rows]`.
 
     Returns:
-        `[tiles, rows, kv heads, head_dim]`. A bag adds its entries in key order, so the sum's
-        order depends on nothing but the row's own length.
+        `[tiles * kv heads, rows, head_dim]`. Entries are added in key order, so a sum's order
+        depends on nothing but the row's own length.
     """
-    assert plan.bags is not None and plan.bag_of_row is not None
-    if blind is not None:
-        lse = lse.masked_fill(blind, float("-inf"))
-    flat = lse.transpose(1, 2).reshape(-1)
-    indices, offsets = plan.bags
-    bags = offsets.shape[0]
-    peak = flat.new_full((bags,), float("-inf")).scatter_reduce_(0, plan.bag_of_row, flat, "amax")
-    weights = (flat - peak.index_select(0, plan.bag_of_row)).exp_()
-    bag_weights = weights.index_select(0, indices)
-    merged = _bag_sum(out.reshape(-1, out.shape[-1]).float(), indices, offsets, bag_weights)
-    total = _bag_sum(weights[:, None], indices, offsets, None)
-    return (merged / total).to(out.dtype).view(-1, *out.shape[1:])
+    flat = lse.float().flatten()
+    peak = flat.new_full(merge.offsets.shape, float("-inf"))
+    peak.scatter_reduce_(0, merge.target, flat, "amax")
+    weights = (flat - peak.index_select(0, merge.target)).exp_()
+    table = out.flatten(0, 1).float()
+    merged = _sum_rows(table, merge, weights.index_select(0, merge.rows))
+    merged /= _sum_rows(weights[:, None], merge, None)
+    return merged.to(out.dtype).view(-1, *out.shape[1:])
 
 
-def _bag_sum(
-    table: torch.Tensor, indices: torch.Tensor, offsets: torch.Tensor, weights: torch.Tensor | None
-) -> torch.Tensor:
-    """Sum of table rows per bag, in index order: `[bags, width]`."""
-    return torch.embedding_bag(table, indices, offsets, False, 0, False, weights)[0]
+def _sum_rows(table: torch.Tensor, merge: Merge, weights: torch.Tensor | None) -> torch.Tensor:
+    """Weighted sums of table rows by output row, each in the order of `merge.rows`."""
+    return torch.embedding_bag(table, merge.rows, merge.offsets, False, 0, False, weights)[0]
 
 
 def _count_within(sizes: np.ndarray) -> np.ndarray:

@@ -5,16 +5,19 @@ Knows nothing of who owns a block (`engine.scheduling.blocks` does) or of attent
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 from engine.errors import EngineFault
 
 
 class KVCache:
-    """One tensor per layer, `[num_blocks, block_size, 2, num_kv_heads, head_dim]`.
+    """Keys and values of each layer, `[num_blocks, num_kv_heads, block_size, head_dim]`.
 
-    Keys are at index 0 of the third axis, values at 1, so that one gather fetches both. Starts as
-    zeros: padding reads block 0 and must find finite numbers there.
+    A block's share of one head is contiguous, so that a gather by (block, head) gives each head's
+    keys in one piece. Starts as zeros: padding reads block 0 and must find finite numbers there.
     """
 
     def __init__(
@@ -28,18 +31,34 @@ class KVCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        shape = (num_blocks, block_size, 2, num_kv_heads, head_dim)
-        self.num_blocks = num_blocks
+        shape = (num_blocks, num_kv_heads, block_size, head_dim)
+        self.num_kv_heads = num_kv_heads
         self.block_size = block_size
-        self.layers = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(num_layers)]
-        slots = (num_blocks * block_size, 2, num_kv_heads, head_dim)
-        self._slots = [layer.view(slots) for layer in self.layers]
+        self.keys = [_zeros(shape, dtype, device) for _ in range(num_layers)]
+        self.values = [_zeros(shape, dtype, device) for _ in range(num_layers)]
+        self._key_rows = [layer.view(-1, head_dim) for layer in self.keys]
+        self._value_rows = [layer.view(-1, head_dim) for layer in self.values]
 
-    def store(self, layer: int, k: torch.Tensor, v: torch.Tensor, slots: torch.Tensor) -> None:
-        """Write keys and values `[tokens, num_kv_heads, head_dim]` to `slots` `[tokens]` int64."""
-        target = self._slots[layer]
-        target[:, 0].index_copy_(0, slots, k)
-        target[:, 1].index_copy_(0, slots, v)
+    def rows(self, slots: torch.Tensor) -> torch.Tensor:
+        """Where the heads of tokens at `slots` `[tokens]` live: `[tokens * num_kv_heads]`."""
+        size = self.block_size
+        heads = torch.arange(self.num_kv_heads, device=slots.device)
+        blocks, offsets = slots // size, slots % size
+        return ((blocks[:, None] * self.num_kv_heads + heads) * size + offsets[:, None]).flatten()
+
+    def store(self, layer: int, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor) -> None:
+        """Write keys and values `[tokens, num_kv_heads, head_dim]` to `rows` of `self.rows`."""
+        self._key_rows[layer].index_copy_(0, rows, k.reshape(-1, k.shape[-1]))
+        self._value_rows[layer].index_copy_(0, rows, v.reshape(-1, v.shape[-1]))
+
+
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros. On a CPU the system hands out the pages when they are first written, which makes an
+    unused cache cost neither time nor memory; `torch.zeros` would write every page at once."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    pages = np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)
+    return torch.from_numpy(pages).view(dtype).view(shape)
 
 
 def blocks_that_fit(

@@ -50,7 +50,7 @@ def make_cache(shape: AttentionShape) -> KVCache:
         device=torch.device("cpu"),
     )
     generator = torch.Generator().manual_seed(1)
-    for layer in cache.layers:
+    for layer in (*cache.keys, *cache.values):
         layer.copy_(torch.randn(layer.shape, generator=generator))
     return cache
 

@@ -1,0 +1,261 @@
+"""The engine as the server sees it: text in, text out, over a process that may die and come back.
+
+Tokenizes, sends, puts tokens together to text, stops at stop strings, aborts. Knows nothing of
+dialects, of tensors, or of how the engine schedules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+from engine import ipc
+from engine.config import EngineConfig
+from engine.errors import (
+    ContextLengthExceeded,
+    EngineError,
+    EngineFault,
+    EngineUnavailable,
+    InvalidParameter,
+)
+from engine.process import EngineProcess
+from engine.streams import OpenStream
+from engine.text.chat_template import ChatTemplate
+from engine.text.tokenizer import Tokenizer, load_tokenizer
+from engine.types import (
+    ChatPrompt,
+    EngineStats,
+    GenerationRequest,
+    ModelCard,
+    Prompt,
+    TextDelta,
+    TextPrompt,
+)
+
+log = logging.getLogger(__name__)
+
+READY = "ready"
+_RESTART_SECONDS = (0.0, 0.5, 2.0, 5.0)
+
+
+class EngineClient:
+    """Implements `engine.interface.Engine` over an engine process."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._phase = "starting"
+        self._model: ModelCard | None = None
+        self._stats = EngineStats()
+        self._startup_seconds: dict[str, float] = {}
+        self._tokenizer: Tokenizer | None = None
+        self._template: ChatTemplate | None = None
+        self._process: EngineProcess | None = None
+        self._streams: dict[str, OpenStream] = {}
+        self._supervisor: asyncio.Task[None] | None = None
+
+    # State
+
+    @property
+    def phase(self) -> str:
+        """See `Engine.phase`."""
+        return self._phase
+
+    @property
+    def model(self) -> ModelCard:
+        """See `Engine.model`."""
+        if self._model is None:
+            raise EngineUnavailable(self._phase)
+        return self._model
+
+    @property
+    def stats(self) -> EngineStats:
+        """See `Engine.stats`."""
+        return self._stats
+
+    @property
+    def startup_seconds(self) -> dict[str, float]:
+        """Seconds that each phase of the last start-up took."""
+        return self._startup_seconds
+
+    # Life
+
+    async def start(self) -> None:
+        """See `Engine.start`."""
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    async def wait_stopped(self) -> None:
+        """Wait until the engine is given up; raises `EngineFault` when it cannot start."""
+        if self._supervisor is not None:
+            await asyncio.shield(self._supervisor)
+
+    async def stop(self) -> None:
+        """See `Engine.stop`."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        self._fail_open_streams("The server is shutting down.")
+
+    async def _supervise(self) -> None:
+        """Keep a process running. Ends, with an `EngineError`, only when that is in vain."""
+        try:
+            await asyncio.to_thread(self._load_text)
+            failures = 0
+            while failures < len(_RESTART_SECONDS):
+                await asyncio.sleep(_RESTART_SECONDS[failures])
+                was_ready = await self._run_once()
+                failures = 0 if was_ready else failures + 1
+            raise EngineFault("The engine process ends again and again while it starts.")
+        except EngineError as error:
+            self._phase = f"failed: {error}"
+            raise
+
+    def _load_text(self) -> None:
+        model = Path(self._config.model)
+        self._tokenizer = load_tokenizer(model)
+        self._template = ChatTemplate.load(model)
+
+    async def _run_once(self) -> bool:
+        """One life of the engine process, from launch to death; True if it had been ready.
+
+        Raises:
+            EngineFault: the engine says itself that it cannot start, so trying again is vain.
+        """
+        process = self._process = EngineProcess(self._config)
+        was_ready = False
+        try:
+            await process.start()
+            async for message in process.messages():
+                if isinstance(message, ipc.Fatal) and not was_ready:
+                    raise EngineFault(message.message)
+                was_ready |= isinstance(message, ipc.Ready)
+                self._handle(message)
+        finally:
+            self._process = None
+            self._phase = "restarting" if was_ready else self._phase
+            self._fail_open_streams("The engine process ended while it served this request.")
+            await process.stop()
+        log.error("the engine process ended%s", "; restarting it" if was_ready else "")
+        return was_ready
+
+    def _handle(self, message: ipc.FromEngine) -> None:
+        match message:
+            case ipc.StepOutputs(outputs, stats):
+                self._stats = stats
+                for output in outputs:
+                    self._deliver(output)
+            case ipc.Loading(phase):
+                self._phase = phase
+            case ipc.Ready(model, startup_seconds, stats):
+                self._model, self._startup_seconds, self._stats = model, startup_seconds, stats
+                self._phase = READY
+            case ipc.Fatal(text):
+                log.error("engine: %s", text)
+
+    def _deliver(self, output: ipc.SequenceOutput) -> None:
+        stream = self._streams.get(output.request_id)
+        if stream is None:
+            return  # aborted while this was on its way
+        engine_is_done = output.finish_reason is not None or output.error is not None
+        stream.push(output)
+        if stream.finished:
+            del self._streams[output.request_id]
+            if not engine_is_done:  # a stop string, which only this side can see
+                self._send_abort(output.request_id)
+
+    def _fail_open_streams(self, reason: str) -> None:
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.fail(EngineFault(reason))
+
+    # Text
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer. Raises `EngineUnavailable` while it loads."""
+        if self._tokenizer is None:
+            raise EngineUnavailable(self._phase)
+        return self._tokenizer
+
+    def encode(self, prompt: Prompt) -> tuple[int, ...]:
+        """See `Engine.encode`."""
+        tokenizer = self.tokenizer
+        if isinstance(prompt, ChatPrompt):
+            assert self._template is not None, "loaded together with the tokenizer"
+            text = self._template.render(
+                prompt, bos_token=tokenizer.bos_token, eos_token=tokenizer.eos_token
+            )
+            ids = tokenizer.encode(text, add_special_tokens=prompt.add_special_tokens)
+        elif isinstance(prompt, TextPrompt):
+            ids = tokenizer.encode(prompt.text, add_special_tokens=prompt.add_special_tokens)
+        else:
+            ids = prompt.token_ids
+            _check_ids("prompt", ids, tokenizer.vocab_size)
+        return tuple(ids) or _document_start(tokenizer)
+
+    def decode(self, token_ids: tuple[int, ...]) -> str:
+        """See `Engine.decode`."""
+        return self.tokenizer.decode(token_ids)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """See `Engine.token_bytes`."""
+        return self.tokenizer.token_bytes(token_id)
+
+    def is_special(self, token_id: int) -> bool:
+        """See `Engine.is_special`."""
+        return self.tokenizer.is_special(token_id)
+
+    # Requests
+
+    def generate(self, request: GenerationRequest) -> AsyncIterator[TextDelta]:
+        """See `Engine.generate`."""
+        process = self._process
+        if self._phase != READY or process is None:
+            raise EngineUnavailable(self._phase)
+        self._check(request)
+        if request.request_id in self._streams:
+            raise EngineError(f"request id {request.request_id!r} is in use")
+        stream = OpenStream(request, self.tokenizer)
+        self._streams[request.request_id] = stream
+        process.send(ipc.Submit(request.request_id, request.prompt_token_ids, request.params))
+        return stream
+
+    def abort(self, request_id: str) -> None:
+        """See `Engine.abort`."""
+        if self._streams.pop(request_id, None) is not None:
+            self._send_abort(request_id)
+
+    def _send_abort(self, request_id: str) -> None:
+        if self._process is not None:
+            self._process.send(ipc.Abort((request_id,)))
+
+    def _check(self, request: GenerationRequest) -> None:
+        model, params = self.model, request.params
+        for name, ids in (
+            ("prompt", request.prompt_token_ids),
+            ("logit_bias", params.logit_bias),
+            ("allowed_token_ids", params.allowed_token_ids or ()),
+            ("stop_token_ids", params.stop_token_ids),
+        ):
+            _check_ids(name, ids, model.vocab_size)
+        prompt_tokens, wanted = len(request.prompt_token_ids), params.max_new_tokens
+        # A prompt that fills the context leaves no room for a token, unless none is wanted.
+        needed = 1 if wanted is None else wanted
+        if prompt_tokens + needed > model.max_model_len:
+            raise ContextLengthExceeded(model.max_model_len, prompt_tokens, wanted or 0)
+
+
+def _document_start(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What stands for an empty prompt: BOS, or the document separator of models without one."""
+    if tokenizer.bos_token_id is not None:
+        return (tokenizer.bos_token_id,)
+    return tokenizer.eos_token_ids[:1]
+
+
+def _check_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
+    for token_id in ids:
+        if not 0 <= token_id < vocab_size:
+            raise InvalidParameter(
+                name, token_id, f"token id {token_id} is outside the vocabulary of {vocab_size}."
+            )

@@ -1,0 +1,121 @@
+"""The engine's loop body: inbox to plan, plan to result, result to outbox.
+
+Knows nothing of sockets, text or tensors: it puts the scheduler and the runner together.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterable
+
+from engine.errors import EngineError
+from engine.execution.model_runner import ModelRunner
+from engine.ipc import SequenceOutput, StepOutputs, Submit
+from engine.scheduling.blocks import BlockManager
+from engine.scheduling.plan import SequenceUpdate
+from engine.scheduling.scheduler import Scheduler
+from engine.scheduling.sequence import Sequence
+from engine.types import EngineStats, ModelCard
+
+log = logging.getLogger(__name__)
+
+
+class EngineCore:
+    """Owns the open sequences of one engine process."""
+
+    def __init__(
+        self, model: ModelCard, scheduler: Scheduler, blocks: BlockManager, runner: ModelRunner
+    ) -> None:
+        self.model = model
+        self._scheduler = scheduler
+        self._blocks = blocks
+        self._runner = runner
+        self._steps = 0
+        self._refused: list[SequenceOutput] = []
+        self._aborted = False
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has something to do or to say."""
+        return self._scheduler.has_work or bool(self._refused) or self._aborted
+
+    @property
+    def stats(self) -> EngineStats:
+        """Gauges and totals as of now."""
+        scheduler = self._scheduler
+        return EngineStats(
+            running=scheduler.num_running,
+            waiting=scheduler.num_waiting,
+            blocks_used=self._blocks.blocks_used,
+            blocks_total=self._blocks.num_blocks - 1,  # without the padding block
+            steps=self._steps,
+            preemptions=scheduler.preemptions,
+            prompt_tokens=scheduler.prompt_tokens,
+            cached_prompt_tokens=scheduler.cached_prompt_tokens,
+            generated_tokens=scheduler.generated_tokens,
+        )
+
+    def submit(self, request: Submit) -> None:
+        """Queue a request; one that cannot run is answered with an error in the next step."""
+        try:
+            self._scheduler.add(self._new_sequence(request))
+        except EngineError as error:
+            self._refused.append(SequenceOutput(request_id=request.request_id, error=str(error)))
+
+    def abort(self, request_ids: Iterable[str]) -> None:
+        """Forget requests and free what they hold; unknown ids are ignored."""
+        for request_id in request_ids:
+            self._aborted |= self._scheduler.abort(request_id)
+
+    def step(self) -> StepOutputs | None:
+        """Run one step; None when it had nothing to tell the server."""
+        outputs, self._refused = self._refused, []
+        told, self._aborted = self._aborted, False  # freed blocks show in the stats at once
+        plan = self._scheduler.schedule()
+        if plan:
+            self._steps += 1
+            try:
+                result = self._runner.run(plan)
+            except RuntimeError:  # what torch raises, out of memory included
+                log.exception("a step failed; its requests end with an error")
+                outputs += [_failed(sequence) for sequence in self._scheduler.fail(plan)]
+            else:
+                outputs += [_output(update) for update in self._scheduler.apply(plan, result)]
+        if not outputs and not told:
+            return None
+        return StepOutputs(tuple(outputs), self.stats)
+
+    def _new_sequence(self, request: Submit) -> Sequence:
+        params = request.params
+        room = self.model.max_model_len - len(request.prompt_token_ids)
+        wanted = room if params.max_new_tokens is None else params.max_new_tokens
+        return Sequence(
+            request_id=request.request_id,
+            prompt_token_ids=list(request.prompt_token_ids),
+            params=params,
+            seed=secrets.randbits(63) if params.seed is None else params.seed,
+            max_new_tokens=wanted,
+            eos_token_ids=frozenset(() if params.ignore_eos else self.model.eos_token_ids),
+        )
+
+
+def _output(update: SequenceUpdate) -> SequenceOutput:
+    sequence = update.sequence
+    first = sequence.num_output_tokens == len(update.token_ids)
+    scored = sequence.prompt_logprobs if first and sequence.prompt_logprobs else None
+    return SequenceOutput(
+        request_id=sequence.request_id,
+        token_ids=update.token_ids,
+        logprobs=update.logprobs,
+        finish_reason=sequence.finish_reason,
+        stop_token_id=sequence.stop_token_id,
+        num_cached_tokens=sequence.num_cached_tokens,
+        prompt_logprobs=None if scored is None else tuple(scored),
+    )
+
+
+def _failed(sequence: Sequence) -> SequenceOutput:
+    return SequenceOutput(
+        request_id=sequence.request_id, error="The engine failed while it computed this request."
+    )

@@ -1,0 +1,54 @@
+"""What this machine offers: device, threads, free memory. Knows nothing of models."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from engine.errors import EngineFault
+
+log = logging.getLogger(__name__)
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """`auto` takes a GPU when there is one.
+
+    Raises:
+        EngineFault: a GPU is demanded and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise EngineFault("--device cuda: no CUDA device is available.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+        if wanted == "cpu":
+            log.info("no GPU found, running on the CPU")
+    return torch.device(wanted)
+
+
+def cpu_threads(wanted: int | None) -> int:
+    """Threads for tensor work: as asked, else the processors this process may use."""
+    if wanted is not None:
+        return wanted
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed or 1, _cgroup_limit(Path("/sys/fs/cgroup/cpu.max"))))
+
+
+def _cgroup_limit(path: Path) -> int:
+    """Whole processors of a container's quota; more threads than that only wait for each other."""
+    try:
+        quota, period = path.read_text().split()
+    except (OSError, ValueError):
+        return 2**16
+    return 2**16 if quota == "max" else max(1, int(quota) // int(period))
+
+
+def free_bytes(device: torch.device, fraction: float) -> float:
+    """Bytes that the cache may take: `fraction` of what is free now."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free * fraction
+    pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+    return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") * fraction

@@ -1,0 +1,115 @@
+"""Runs a plan: tensors in, model, sampler, tokens out.
+
+Knows nothing of who decided the plan or of what becomes of the tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from engine.attention.backend import AttentionBackend
+from engine.attention.forward_batch import BlockTables, build_forward_batch
+from engine.models.decoder import Decoder
+from engine.sampling.logprobs import prompt_logprobs
+from engine.sampling.sampler import Sampler
+from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
+from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
+from engine.scheduling.sequence import Sequence
+from engine.types import TokenLogprob
+
+_SCORED = 64
+"""Prompt positions whose logits exist at a time: they are as wide as the vocabulary."""
+
+
+class ModelRunner:
+    """The model, its attention and its sampler, on one device."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        attention: AttentionBackend,
+        sampler: Sampler,
+        tables: BlockTables,
+        *,
+        block_size: int,
+        vocab_size: int,
+        device: torch.device,
+    ) -> None:
+        self._decoder = decoder
+        self._attention = attention
+        self._sampler = sampler
+        self._tables = tables
+        self._block_size = block_size
+        self._vocab_size = vocab_size
+        self._device = device
+        self._sampling: SamplingBatch | None = None
+        self._sampled_ids: list[str] = []  # the composition that `_sampling` was built for
+
+    @torch.inference_mode()
+    def run(self, plan: StepPlan) -> StepResult:
+        """Compute one step.
+
+        Raises:
+            RuntimeError: torch failed, out of memory included; nothing of the step then counts.
+        """
+        batch = build_forward_batch(plan, self._tables, self._block_size, self._device)
+        attention = self._attention.begin(batch)
+        hidden = self._decoder.forward(batch.token_ids, batch.positions, attention)
+        scored = self._score_prompts(plan, hidden)
+        if not plan.sampling:
+            return StepResult([], prompt_logprobs=scored)
+        logits = self._decoder.logits(hidden.index_select(0, batch.sample_rows))
+        sampling = self._sampling_batch(plan)
+        self._sampling = None  # a step that fails half-way leaves no batch to be reused
+        sampled = self._sampler.sample(logits, sampling)
+        sampling.advance(sampled.token_ids)
+        self._sampling = sampling
+        return StepResult(sampled.token_ids.tolist(), sampled.logprobs, scored)
+
+    def _sampling_batch(self, plan: StepPlan) -> SamplingBatch:
+        """The batch of the last step when the same sequences sample again, else a new one.
+
+        A kept batch has counted every token that it sampled, so it agrees with the sequences.
+        """
+        ids = [item.sequence.request_id for item in plan.sampling]
+        if self._sampling is None or ids != self._sampled_ids:
+            rows = [_sampling_row(item.sequence) for item in plan.sampling]
+            self._sampled_ids = ids
+            return SamplingBatch.build(rows, self._vocab_size, self._device)
+        return self._sampling
+
+    def _score_prompts(
+        self, plan: StepPlan, hidden: torch.Tensor
+    ) -> dict[str, list[TokenLogprob]] | None:
+        scored: dict[str, list[TokenLogprob]] = {}
+        first_row = 0
+        for item in plan.scheduled:
+            if item.scored:
+                scored[item.sequence.request_id] = self._score(item, hidden, first_row)
+            first_row += item.num_tokens
+        return scored or None
+
+    def _score(
+        self, item: ScheduledSequence, hidden: torch.Tensor, first_row: int
+    ) -> list[TokenLogprob]:
+        positions, sequence = item.scored, item.sequence
+        top = sequence.params.prompt_logprobs
+        assert top is not None, "only sequences that asked are scored"
+        rows = hidden[first_row + positions.start - item.start :][: len(positions)]
+        targets = sequence.prompt_token_ids[positions.start + 1 : positions.stop + 1]
+        target_ids = torch.tensor(targets, device=self._device)
+        return [
+            entry
+            for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
+            for entry in prompt_logprobs(self._decoder.logits(part), ids, top)
+        ]
+
+
+def _sampling_row(sequence: Sequence) -> SamplingRow:
+    return SamplingRow(
+        params=sequence.params,
+        seed=sequence.seed,
+        prompt_token_ids=sequence.prompt_token_ids,
+        output_token_ids=sequence.output_token_ids,
+        end_token_ids=sequence.eos_token_ids.union(sequence.params.stop_token_ids),
+    )

@@ -1,0 +1,107 @@
+"""Starts and watches one engine process, and carries messages to and from it.
+
+The process is `python -m engine.worker`, so torch is never imported on this side. Knows nothing of
+requests: what the messages mean is the client's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+
+import msgspec
+import zmq
+import zmq.asyncio
+
+from engine import ipc
+from engine.config import EngineConfig
+
+_STOP_SECONDS = 5.0
+
+
+class EngineProcess:
+    """One life of the engine process. Create by `start`, read by `messages`, end by `stop`."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._folder = tempfile.mkdtemp(prefix="diglot-")  # mode 0700: the sockets are private
+        self._context = zmq.Context()
+        self._to_engine = self._context.socket(zmq.PUSH)
+        self._from_engine = zmq.asyncio.Context.shadow(self._context).socket(zmq.PULL)
+        for socket, name in (
+            (self._to_engine, ipc.TO_ENGINE),
+            (self._from_engine, ipc.FROM_ENGINE),
+        ):
+            socket.set_hwm(0)  # admission bounds the queues, not the socket
+            socket.bind(ipc.endpoint(self._folder, name))
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process else None
+
+    async def start(self) -> None:
+        """Launch the process; it announces itself by messages."""
+        environment = {
+            **os.environ,
+            ipc.CONFIG_VARIABLE: msgspec.json.encode(self._config).decode(),
+            ipc.SOCKETS_VARIABLE: self._folder,
+        }
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "engine.worker",
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # a Ctrl-C is the server's to handle
+        )
+
+    def send(self, message: ipc.ToEngine) -> None:
+        """Queue a message; never blocks and never awaits (ZMQ's own thread writes it).
+
+        Without a process at the other end it is dropped: `messages` ends then, which says so.
+        """
+        with contextlib.suppress(zmq.Again):
+            self._to_engine.send(ipc.encode(message), zmq.NOBLOCK)
+
+    async def messages(self) -> AsyncIterator[ipc.FromEngine]:
+        """Messages until the process has ended and its last words are read."""
+        assert self._process is not None
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            while True:
+                received = asyncio.ensure_future(self._from_engine.recv())
+                await asyncio.wait((received, ended), return_when=asyncio.FIRST_COMPLETED)
+                if not received.done() and not await self._last_words(received):
+                    return
+                yield ipc.decode_from_engine(received.result())
+        finally:
+            ended.cancel()
+
+    async def _last_words(self, received: asyncio.Future[bytes]) -> bool:
+        """After the process ended: whether one more message was already on its way."""
+        await asyncio.wait((received,), timeout=0.1)
+        if not received.done():
+            received.cancel()
+        return received.done() and not received.cancelled()
+
+    async def stop(self) -> None:
+        """Ask the process to leave, then make it; free sockets and folder."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            self.send(ipc.Shutdown())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        for socket in (self._to_engine, self._from_engine):
+            socket.close(linger=0)
+        self._context.term()
+        shutil.rmtree(self._folder, ignore_errors=True)

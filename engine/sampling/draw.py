@@ -1,0 +1,42 @@
+"""Stage 8: one token per row.
+
+Greedy rows take the argmax, the lowest id among equals. The others invert the cumulative
+distribution, in the order of ids, at the row's own uniform.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.sampling.fixed_point import fixed_point_weights
+from engine.sampling.sampling_batch import SamplingBatch
+
+
+def draw(logits: Tensor, batch: SamplingBatch) -> Tensor:
+    """Choose. logits: float32 [rows, vocab]. Returns int64 [rows]."""
+    if batch.uniforms is None:
+        return logits.argmax(dim=-1)
+    uniforms = batch.uniforms.current()
+    if batch.random_rows is None:
+        return inverse_cdf(logits, uniforms)
+    token_ids = logits.argmax(dim=-1)
+    return token_ids.index_copy_(
+        0, batch.random_rows, inverse_cdf(logits[batch.random_rows], uniforms)
+    )
+
+
+def inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:
+    """The id at which the cumulative softmax first exceeds the uniform.
+
+    logits: float32 [rows, vocab]; uniforms: float64 [rows, 1] in [0, 1). Returns int64 [rows].
+    The sums are exact integers, so a token of weight zero is never chosen, whatever the uniform.
+    """
+    reached = fixed_point_weights(logits, logits.shape[-1]).cumsum_(dim=-1)
+    total = reached[:, -1:]
+    # The product can round up to the total itself when the uniform is close to 1.
+    point = (total * uniforms).to(torch.int64).minimum(total - 1)
+    chosen = torch.searchsorted(reached, point, right=True).squeeze(1)
+    # Only a row of NaN can come out past the end; an id outside the vocabulary would then take
+    # the other rows down with it.
+    return chosen.clamp_(max=logits.shape[-1] - 1)

@@ -1,0 +1,180 @@
+"""What the sampler needs to know of the rows of one step, as tensors.
+
+A batch is built once per composition (which sequences, in which order) and reused, step after
+step, while the composition stays the same; `advance` moves it on by tensor operations alone.
+
+Knows nothing of the stages' arithmetic, of scheduling, or of where logits come from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.sampling.penalty_state import PenaltyState, uses_penalties
+from engine.sampling.philox import UniformStream
+from engine.sampling.row_parts import (
+    AllowedIds,
+    BannedEnds,
+    Entries,
+    LogprobRows,
+    RowValues,
+    allowed_ids,
+    banned_ends,
+    bias_entries,
+    logprob_rows,
+    row_index,
+    row_values,
+)
+from engine.sampling_params import SamplingParams
+
+_FOREVER = 1 << 62  # steps; a larger minimum would not fit its tensor
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRow:
+    """One sequence as the sampler sees it.
+
+    `end_token_ids` are the ids that would end the sample (end-of-sequence, unless ignored, and
+    the caller's stop ids); they cannot be drawn before `params.min_tokens` tokens are out. All
+    ids must lie inside the vocabulary.
+    """
+
+    params: SamplingParams
+    seed: int
+    prompt_token_ids: Sequence[int] = ()
+    output_token_ids: Sequence[int] = ()
+    end_token_ids: Collection[int] = ()
+
+
+@dataclass(slots=True)
+class SamplingBatch:
+    """The rows of a step, one part per feature; a part is None when no row uses the feature.
+
+    `uniforms` is None when every row is greedy; `random_rows` (int64 [n]) names the rows that
+    draw, None when all or none do.
+    """
+
+    num_rows: int
+    vocab_size: int
+    penalties: PenaltyState | None
+    logit_bias: Entries | None
+    allowed: AllowedIds | None
+    banned_ends: BannedEnds | None
+    temperature: RowValues | None
+    top_k: RowValues | None
+    top_p: RowValues | None
+    min_p: RowValues | None
+    uniforms: UniformStream | None
+    random_rows: Tensor | None
+    logprobs: LogprobRows | None
+    steps: int = 0  # taken since the batch was built
+
+    @classmethod
+    def build(
+        cls, rows: Sequence[SamplingRow], vocab_size: int, device: torch.device | str
+    ) -> SamplingBatch:
+        """Tensors for these rows, in this order. Asserts that ids lie inside the vocabulary."""
+        device = torch.device(device)
+        params = [row.params for row in rows]
+        draws = [index for index, p in enumerate(params) if not p.greedy]
+        return cls(
+            num_rows=len(rows),
+            vocab_size=vocab_size,
+            penalties=_penalties(rows, vocab_size, device),
+            logit_bias=bias_entries([p.logit_bias for p in params], vocab_size, device),
+            allowed=allowed_ids([p.allowed_token_ids for p in params], vocab_size, device),
+            banned_ends=banned_ends(
+                [_bannable(row) for row in rows],
+                [_steps_to_minimum(row) for row in rows],
+                vocab_size,
+                device,
+            ),
+            temperature=row_values([_temperature(p) for p in params], torch.float32, device),
+            top_k=row_values([_top_k(p, vocab_size) for p in params], torch.int64, device),
+            top_p=row_values([_top_p(p) for p in params], torch.float64, device),
+            min_p=row_values([_log_min_p(p) for p in params], torch.float32, device),
+            uniforms=_uniforms([rows[index] for index in draws], device),
+            random_rows=row_index(draws, len(rows), device) if draws else None,
+            logprobs=logprob_rows([p.logprobs for p in params], device),
+        )
+
+    @property
+    def changes_logits(self) -> bool:
+        """Whether any stage before the draw has something to do."""
+        return not (
+            self.penalties is None
+            and self.logit_bias is None
+            and self.allowed is None
+            and self.banned_ends is None
+            and self.temperature is None
+            and self.top_k is None
+            and self.top_p is None
+            and self.min_p is None
+        )
+
+    def advance(self, token_ids: Tensor) -> None:
+        """Every row generated one token. token_ids: int64 [rows], on the batch's device."""
+        self.steps += 1
+        if self.penalties is not None:
+            self.penalties.advance(token_ids)
+        if self.banned_ends is not None and self.steps >= self.banned_ends.last:
+            self.banned_ends = None
+        if self.uniforms is not None:
+            self.uniforms.advance()
+
+
+def _penalties(
+    rows: Sequence[SamplingRow], vocab_size: int, device: torch.device
+) -> PenaltyState | None:
+    used = [index for index, row in enumerate(rows) if uses_penalties(row.params)]
+    if not used:
+        return None
+    chosen = [rows[index] for index in used]
+    return PenaltyState(
+        used,
+        [row.params for row in chosen],
+        [row.prompt_token_ids for row in chosen],
+        [row.output_token_ids for row in chosen],
+        vocab_size,
+        device,
+    )
+
+
+def _uniforms(rows: Sequence[SamplingRow], device: torch.device) -> UniformStream | None:
+    if not rows:
+        return None
+    return UniformStream(
+        [row.seed for row in rows], [len(row.output_token_ids) for row in rows], device
+    )
+
+
+def _bannable(row: SamplingRow) -> Collection[int]:
+    """The ids that `min_tokens` bans; none when the row may draw nothing else."""
+    ends = frozenset(row.end_token_ids)
+    allowed = row.params.allowed_token_ids
+    return () if allowed is not None and ends.issuperset(allowed) else ends
+
+
+def _steps_to_minimum(row: SamplingRow) -> int:
+    return min(row.params.min_tokens, _FOREVER) - len(row.output_token_ids)
+
+
+def _temperature(params: SamplingParams) -> float | None:
+    return None if params.greedy or params.temperature == 1 else params.temperature
+
+
+def _top_k(params: SamplingParams, vocab_size: int) -> int | None:
+    return params.top_k if not params.greedy and 0 < params.top_k < vocab_size else None
+
+
+def _top_p(params: SamplingParams) -> float | None:
+    return params.top_p if not params.greedy and params.top_p < 1 else None
+
+
+def _log_min_p(params: SamplingParams) -> float | None:
+    return math.log(params.min_p) if not params.greedy and params.min_p > 0 else None

@@ -1,0 +1,68 @@
+"""The `diglot` command: `serve` and `version`.
+
+Knows which commands there are; each of them is elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from server.settings import ServerSettings, engine_config
+
+USAGE = """usage: diglot COMMAND
+
+commands:
+  serve     serve a model over HTTP; `diglot serve --help` lists every setting
+  version   print the version
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    command, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if command == "serve":
+        return serve(rest)
+    if command in ("version", "--version"):
+        sys.stdout.write(f"diglot {installed_version()}\n")
+        return 0
+    wanted = command in ("help", "--help", "-h")
+    (sys.stdout if wanted else sys.stderr).write(USAGE)
+    return 0 if wanted else 2
+
+
+def serve(arguments: Sequence[str]) -> int:
+    """Serve until a signal comes."""
+    try:
+        settings = CliApp.run(ServerSettings, cli_args=list(arguments))
+    except ValidationError as error:
+        for problem in error.errors():
+            flag = "--" + "-".join(map(str, problem["loc"])).replace("_", "-")
+            sys.stderr.write(f"diglot serve: {flag}: {problem['msg']}\n")
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    from engine import EngineClient  # late: `version` and `--help` need no engine
+    from server.serve import DrainingServer
+
+    server = DrainingServer(EngineClient(engine_config(settings)), settings)
+    server.run()
+    return 0 if server.started and not server.engine_failed else 3
+
+
+def installed_version() -> str:
+    """The version of the installed distribution; a source tree has none."""
+    try:
+        return version("diglot")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The web application: middleware, routers, and errors that no route answered.
+
+Knows which parts there are and in which order they stand; none of their business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from engine import Engine, EngineError
+from server import ops
+from server.dialects import error_response
+from server.errors import BadBody, InternalError, MethodNotAllowed, PathNotFound, RequestProblem
+from server.gemini import routes as gemini
+from server.middleware import ApiKeys, BodyLimit, RequestContext
+from server.openai import routes as openai
+from server.settings import ServerSettings
+from server.sse import ClientGone
+from server.state import AppState, create_state
+
+
+def create_app(engine: Engine, settings: ServerSettings, state: AppState | None = None) -> FastAPI:
+    """The application over one engine; it starts the engine with itself and stops it.
+
+    `state` is given by whoever needs the door and the instruments too, as the draining server.
+    """
+    parts = state or create_state(engine, settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    app = FastAPI(
+        title="diglot", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
+    )
+    app.state.parts = parts
+    app.include_router(ops.create_router(parts))
+    app.include_router(openai.create_router(parts))
+    app.include_router(gemini.create_router(parts))
+    # The last one added is the first one passed.
+    app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
+    app.add_middleware(ApiKeys, keys=settings.api_keys())
+    app.add_middleware(RequestContext, metrics=parts.metrics)
+    app.add_exception_handler(EngineError, _on_engine_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(ClientGone, _on_client_gone)
+    app.add_exception_handler(Exception, _on_bug)
+    return app
+
+
+async def _on_engine_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, EngineError)
+    return error_response(request.scope, error)
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    """What the router itself refuses."""
+    assert isinstance(error, HTTPException)
+    problem: RequestProblem
+    if error.status_code == 404:
+        problem = PathNotFound(request.method, request.url.path)
+    elif error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        problem = MethodNotAllowed(request.method, request.url.path, allow)
+    else:
+        problem = BadBody(str(error.detail))
+    return error_response(request.scope, problem)
+
+
+async def _on_client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it; the access log does
+
+
+async def _on_bug(request: Request, _error: Exception) -> Response:
+    """Runs outside of the middleware, so it names the request id itself. The error goes on to
+    the server's log after this."""
+    response = error_response(request.scope, InternalError())
+    response.headers["x-request-id"] = getattr(request.state, "request_id", "")
+    return response

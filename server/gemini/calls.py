@@ -1,0 +1,98 @@
+"""One generateContent call: from its body to a running generation, and on to its answer.
+
+The steps that plain and streamed calls share. Knows nothing of paths.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+
+from engine import EngineError, ModelCard, TextDelta
+from server.gemini.conversation import chat_prompt
+from server.gemini.deadline import Deadline
+from server.gemini.errors import CachedContentNotFound
+from server.gemini.framing import Framing
+from server.gemini.responses import Head, ResponseWriter
+from server.gemini.sampling import check_offered, fit, sampling_params
+from server.gemini.schema import GenerateContentRequest
+from server.generation import Generation
+from server.state import AppState
+
+
+class Call:
+    """A generation and the writer of its answer, under the caller's deadline."""
+
+    def __init__(self, generation: Generation, writer: ResponseWriter, deadline: Deadline) -> None:
+        self.generation = generation
+        self._writer = writer
+        self._deadline = deadline
+
+    async def start(self) -> None:
+        """Submit, and wait for the first result. Raises as `Generation.start`, and
+        `DeadlineExceeded`."""
+        await self._deadline.keep(self.generation.start)
+
+    async def whole(self) -> bytes:
+        """The whole answer. Raises as `start`."""
+        await self.start()
+        async for index, delta in self._deltas():
+            self._writer.absorb(index, delta)
+        return self._writer.finish()
+
+    async def frames(self, framing: Framing) -> AsyncIterator[bytes]:
+        """The answer in pieces, after `start`."""
+        async for index, delta in self._deltas():
+            chunk = self._writer.add(index, delta)
+            if chunk is not None:
+                yield framing.chunk(chunk)
+        yield framing.last(self._writer.finish())
+
+    def error_frames(self, framing: Framing, error: EngineError) -> Sequence[bytes]:
+        """What is left to say when the answer breaks off: the text held back, then the error."""
+        held = self._writer.held_back()
+        before = [] if held is None else [framing.chunk(held)]
+        return [*before, *framing.error(error)]
+
+    async def _deltas(self) -> AsyncIterator[tuple[int, TextDelta]]:
+        while True:
+            try:
+                yield await self._deadline.keep(self.generation.__anext__)
+            except StopAsyncIteration:
+                return
+
+
+def open_call(
+    state: AppState, card: ModelCard, request: GenerateContentRequest, deadline: Deadline
+) -> Call:
+    """Check the request and make a call of it, not yet started.
+
+    Raises:
+        InvalidRequest, CachedContentNotFound, ContextLengthExceeded, EngineUnavailable
+    """
+    config = request.generation_config
+    prompt = encode_prompt(state, request)
+    params = fit(sampling_params(config), len(prompt), card.max_model_len)
+    candidates = config.candidate_count or 1
+    response_id = secrets.token_urlsafe(16)
+    head = Head(
+        response_id=response_id,
+        model=card.id,
+        prompt_tokens=len(prompt),
+        candidates=candidates,
+        logprobs=params.logprobs,
+        eos_token_ids=card.eos_token_ids,
+        token_bytes=state.engine.token_bytes,
+    )
+    generation = state.generation(
+        [prompt], params, request_id=response_id, dialect="gemini", n=candidates
+    )
+    return Call(generation, ResponseWriter(head), deadline)
+
+
+def encode_prompt(state: AppState, request: GenerateContentRequest) -> tuple[int, ...]:
+    """The prompt's token ids, chat template included. Raises as `open_call`."""
+    if request.cached_content:
+        raise CachedContentNotFound(request.cached_content)
+    check_offered(request)
+    return state.engine.encode(chat_prompt(request))

@@ -1,0 +1,134 @@
+"""The body of a chat request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from engine import ChatPrompt, InvalidParameter
+from server.openai.messages import ROLES, messages_of
+from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields
+from server.openai.wire import Inert, Integer, empty, never
+
+Messages = Annotated[
+    tuple[dict[str, object], ...],
+    BeforeValidator(messages_of),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["role", "content"],
+                "properties": {
+                    "role": {"enum": list(ROLES)},
+                    "content": {
+                        "anyOf": [
+                            {"type": "string"},
+                            {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "required": ["type", "text"],
+                                    "properties": {
+                                        "type": {"const": "text"},
+                                        "text": {"type": "string"},
+                                    },
+                                },
+                            },
+                        ]
+                    },
+                    "name": {"type": "string"},
+                },
+            },
+        }
+    ),
+]
+
+
+def _unlimited(value: object) -> object:
+    """-1 is a habit from elsewhere and means no limit."""
+    return None if value == -1 and not isinstance(value, bool) else value
+
+
+class ChatRequest(SamplingFields):
+    """`POST /v1/chat/completions`."""
+
+    refused: ClassVar[Mapping[str, Inert]] = {
+        **REFUSED,
+        "tools": empty,
+        "tool_choice": lambda value: value in ("none", "auto"),
+        "functions": empty,
+        "function_call": lambda value: value in ("none", "auto"),
+        "modalities": lambda value: value in ([], ["text"]),
+        "audio": never,
+        "moderation": never,
+        "web_search_options": never,
+        "echo": empty,
+        "chat_template": never,
+        "documents": empty,
+        "mm_processor_kwargs": empty,
+        "thinking_token_budget": never,
+    }
+    ignored: ClassVar[frozenset[str]] = IGNORED | {
+        "parallel_tool_calls",  # there are no calls to make in parallel
+        "verbosity",
+        "prediction",  # a hint for speed
+        "include_reasoning",
+    }
+
+    messages: Messages
+    max_tokens: Annotated[
+        Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None, BeforeValidator(_unlimited)
+    ] = None
+    max_completion_tokens: Annotated[
+        Annotated[Integer, Field(ge=1, le=2**31 - 1)] | None, BeforeValidator(_unlimited)
+    ] = None
+    logprobs: bool = False
+    top_logprobs: Integer | None = Field(None, ge=0, le=20)
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool = False
+    add_special_tokens: bool = False
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict[str, Any])
+    reasoning_effort: str | None = None
+
+    @property
+    def new_tokens(self) -> int | None:
+        """How many tokens to generate at most; None is the rest of the context."""
+        if self.max_completion_tokens is not None:
+            return self.max_completion_tokens
+        return self.max_tokens
+
+    @property
+    def logprob_count(self) -> int | None:
+        """Alternatives per token, or None without log-probabilities."""
+        return (self.top_logprobs or 0) if self.logprobs else None
+
+    def prompt(self) -> ChatPrompt:
+        """The conversation for the chat template."""
+        template_args: dict[str, object] = dict(self.chat_template_kwargs)
+        if self.reasoning_effort is not None:
+            template_args.setdefault("reasoning_effort", self.reasoning_effort)
+        opens_turn = self.add_generation_prompt
+        if opens_turn is None:
+            opens_turn = not self.continue_final_message
+        return ChatPrompt(
+            self.messages,
+            add_generation_prompt=opens_turn,
+            continue_final=self.continue_final_message,
+            add_special_tokens=self.add_special_tokens,
+            template_args=template_args,
+        )
+
+
+def check_chat(fields: ChatRequest, body: Mapping[str, Any]) -> None:
+    """Refuse fields that contradict each other. Raises `InvalidParameter`."""
+    check_stream_fields(fields, body)
+    if fields.top_logprobs and not fields.logprobs:
+        reason = "it needs 'logprobs' to be true."
+        raise InvalidParameter("top_logprobs", fields.top_logprobs, reason)
+    if fields.add_generation_prompt and fields.continue_final_message:
+        reason = "it cannot be true together with 'add_generation_prompt'."
+        raise InvalidParameter("continue_final_message", True, reason)

@@ -1,0 +1,83 @@
+"""The OpenAI dialect's paths, under every prefix that clients put before them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from server.openai.chat import CHAT_NAMES, create_chat_completion
+from server.openai.chat_schema import ChatRequest
+from server.openai.completions import create_completion
+from server.openai.completions_schema import CompletionRequest
+from server.openai.endpoint import Handler, json_response, speaking_openai
+from server.openai.models import get_model, list_models
+from server.openai.sampling import NAMES
+from server.openai.wire import Body, schema_of
+from server.state import AppState
+
+PREFIXES = ("/v1", "", "/v1beta/openai")
+
+Work = Callable[[AppState, Request], Awaitable[Response]]
+
+
+def create_router(state: AppState) -> APIRouter:
+    """All routes of the dialect. The documentation shows the first prefix only."""
+    router = APIRouter(tags=["openai"])
+    completions = _bind(state, create_completion, NAMES)
+    chat = _bind(state, create_chat_completion, CHAT_NAMES)
+    for prefix in PREFIXES:
+        shown = prefix == PREFIXES[0]
+        _post(router, f"{prefix}/completions", completions, CompletionRequest, shown=shown)
+        _post(router, f"{prefix}/chat/completions", chat, ChatRequest, shown=shown)
+        _add_models(router, prefix, state, shown=shown)
+    return router
+
+
+def _bind(state: AppState, work: Work, names: Mapping[str, str]) -> Handler:
+    async def handle(request: Request) -> Response:
+        return await work(state, request)
+
+    return speaking_openai(handle, names)
+
+
+def _post(router: APIRouter, path: str, handler: Handler, body: type[Body], *, shown: bool) -> None:
+    documented: dict[str, Any] = {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": schema_of(body)}},
+        }
+    }
+    router.add_api_route(
+        path,
+        handler,
+        methods=["POST"],
+        response_model=None,
+        include_in_schema=shown,
+        openapi_extra=documented,
+        name=body.__name__,
+    )
+
+
+def _add_models(router: APIRouter, prefix: str, state: AppState, *, shown: bool) -> None:
+    async def models(_request: Request) -> Response:
+        return json_response(list_models(state))
+
+    async def model(request: Request) -> Response:
+        return json_response(get_model(state, request.path_params["name"]))
+
+    def add(path: str, handler: Handler, name: str) -> None:
+        # The dialect of these errors depends on who asks: the app answers them.
+        router.add_api_route(
+            path,
+            handler,
+            methods=["GET"],
+            response_model=None,
+            include_in_schema=shown,
+            name=name,
+        )
+
+    add(f"{prefix}/models", models, "models")
+    add(f"{prefix}/models/{{name:path}}", model, "model")

@@ -1,0 +1,257 @@
+"""The sampling fields of completions and chat, and what each becomes for the engine.
+
+Support table: field -> SamplingParams. What is not listed here is refused by name (`REFUSED`),
+has no effect on what is generated (`IGNORED`), or is unknown.
+
+    temperature, top_p, frequency_penalty, presence_penalty, seed      as they are
+    stop, logit_bias, max_tokens                                       tuple, ids, max_new_tokens
+    top_k (0 and -1 are off), min_p, repetition_penalty, min_tokens    extensions
+    stop_token_ids, allowed_token_ids, ignore_eos                      extensions
+    include_stop_str_in_output, skip_special_tokens                    include_stop, the same
+    n_predict, repeat_penalty                                          other names of two of these
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar, cast
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from engine import InvalidParameter, ModelCard, SamplingParams
+from server.body import json_type
+from server.errors import InvalidType
+from server.openai.wire import Body, Inert, Integer, above, below, empty, never
+
+MAX_STOPS = 64
+INT64 = 2**63
+
+NAMES: Mapping[str, str] = {
+    "max_new_tokens": "max_tokens",
+    "include_stop": "include_stop_str_in_output",
+}
+"""Engine names that this dialect spells differently."""
+
+REFUSED: Mapping[str, Inert] = {
+    "response_format": lambda value: value == {"type": "text"},
+    "structured_outputs": never,
+    "guided_json": never,
+    "guided_regex": never,
+    "guided_choice": never,
+    "guided_grammar": never,
+    "grammar": empty,
+    "json_schema": empty,
+    "bad_words": empty,
+    "logits_processors": empty,
+    "use_beam_search": empty,
+    "length_penalty": lambda value: value == 1,
+    "truncate_prompt_tokens": never,
+    "return_tokens_as_token_ids": empty,
+    "spaces_between_special_tokens": lambda value: value is True,
+    "logprob_token_ids": empty,
+    "n_probs": empty,
+    "samplers": empty,
+    "mirostat": empty,
+    "typical_p": lambda value: value == 1,
+    "xtc_probability": empty,
+    "dry_multiplier": empty,
+    "priority": empty,
+    "cache_salt": empty,
+}
+"""Known fields whose effect this server cannot deliver, and the values that ask for none."""
+
+IGNORED = frozenset(
+    {
+        "user",
+        "store",
+        "metadata",
+        "service_tier",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "prompt_cache_options",
+        "cache_prompt",
+        "id_slot",
+        "request_id",
+        "stream_interval",
+        "kv_transfer_params",
+    }
+)
+"""Fields about bookkeeping, accounts and caches: none of them changes what is generated."""
+
+
+def _stops(value: object) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list):
+        raise InvalidType("stop", "a string or an array of strings", json_type(value))
+    items = cast("list[object]", texts)
+    for position, item in enumerate(items):
+        if not isinstance(item, str):
+            raise InvalidType(f"stop[{position}]", "a string", json_type(item))
+        if not item:
+            raise InvalidParameter("stop", item, "a stop string must not be empty.")
+    if len(items) > MAX_STOPS:
+        reason = f"expected at most {MAX_STOPS} stop strings, but got {len(items)}."
+        raise InvalidParameter("stop", len(items), reason)
+    return tuple(cast("list[str]", items))
+
+
+def _biases(value: object) -> dict[int, float]:
+    if not isinstance(value, dict):
+        raise InvalidType("logit_bias", "an object", json_type(value))
+    biases: dict[int, float] = {}
+    for key, bias in cast("dict[str, object]", value).items():
+        if not (key.isascii() and key.isdecimal() and len(key) < 12):
+            raise InvalidParameter("logit_bias", key, "keys must be decimal token ids.")
+        if isinstance(bias, bool) or not isinstance(bias, (int, float)):
+            raise InvalidType(f"logit_bias.{key}", "a decimal", json_type(bias))
+        if bias > 100:
+            raise above("logit_bias", bias, 100.0)
+        if not bias >= -100:
+            raise below("logit_bias", bias, -100.0)
+        biases[int(key)] = float(bias)
+    return biases
+
+
+Stops = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_stops),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "minLength": 1},
+                    "maxItems": MAX_STOPS,
+                },
+            ]
+        }
+    ),
+]
+Biases = Annotated[
+    dict[int, float],
+    BeforeValidator(_biases),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {"type": "number", "minimum": -100, "maximum": 100},
+        }
+    ),
+]
+
+
+class StreamOptions(Body):
+    """How a stream reports usage. `include_obfuscation` is accepted; nothing is obfuscated."""
+
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+    include_obfuscation: bool = False
+
+
+class SamplingFields(Body):
+    """What completions and chat have in common."""
+
+    refused: ClassVar[Mapping[str, Inert]] = REFUSED
+    ignored: ClassVar[frozenset[str]] = IGNORED
+    aliases: ClassVar[Mapping[str, str]] = {
+        "n_predict": "max_tokens",
+        "repeat_penalty": "repetition_penalty",
+    }
+
+    model: str
+    n: Integer = Field(1, ge=1, le=128)
+    max_tokens: Integer | None = None
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, ge=0, le=1)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    logit_bias: Biases = Field(default_factory=dict[int, float])
+    stop: Stops = ()
+    seed: Integer | None = Field(None, ge=-INT64, le=INT64 - 1)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+    top_k: Integer = Field(0, ge=-1, le=2**31 - 1)
+    min_p: float = Field(0.0, ge=0, le=1)
+    repetition_penalty: float = Field(1.0, gt=0)
+    ignore_eos: bool = False
+    min_tokens: Integer = Field(0, ge=0, le=2**31 - 1)
+    stop_token_ids: list[Integer] = Field(default_factory=list[int])
+    include_stop_str_in_output: bool = False
+    skip_special_tokens: bool = True
+    allowed_token_ids: list[Integer] | None = None
+    prompt_logprobs: Integer | None = Field(None, ge=0, le=20)
+    return_token_ids: bool = False
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def continuous_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.continuous_usage_stats
+
+
+def check_stream_fields(fields: SamplingFields, body: Mapping[str, Any]) -> None:
+    """Refuse what only a stream, or only a whole answer, can have.
+
+    Raises:
+        InvalidParameter: `stream_options` without `stream`, `prompt_logprobs` with it.
+    """
+    if body.get("stream_options") and not fields.stream:
+        reason = "it is only allowed when 'stream' is true."
+        raise InvalidParameter("stream_options", None, reason)
+    if fields.prompt_logprobs is not None and fields.stream:
+        reason = "it is not available with 'stream'."
+        raise InvalidParameter("prompt_logprobs", fields.prompt_logprobs, reason)
+
+
+def sampling_params(
+    fields: SamplingFields,
+    card: ModelCard,
+    *,
+    max_new_tokens: int | None,
+    logprobs: int | None,
+    prompt_logprobs: int | None,
+) -> SamplingParams:
+    """The engine's view of the fields.
+
+    Raises:
+        InvalidParameter: a token id is outside the vocabulary, or the fields contradict.
+    """
+    _check_ids("logit_bias", fields.logit_bias, card)
+    _check_ids("stop_token_ids", fields.stop_token_ids, card)
+    _check_ids("allowed_token_ids", fields.allowed_token_ids or (), card)
+    if max_new_tokens is not None and fields.min_tokens > max_new_tokens:
+        reason = f"it is greater than the maximum number of tokens, {max_new_tokens}."
+        raise InvalidParameter("min_tokens", fields.min_tokens, reason)
+    allowed = fields.allowed_token_ids
+    return SamplingParams(
+        max_new_tokens=max_new_tokens,
+        min_tokens=fields.min_tokens,
+        temperature=fields.temperature,
+        top_k=max(0, fields.top_k),
+        top_p=fields.top_p,
+        min_p=fields.min_p,
+        frequency_penalty=fields.frequency_penalty,
+        presence_penalty=fields.presence_penalty,
+        repetition_penalty=fields.repetition_penalty,
+        logit_bias=dict(fields.logit_bias),
+        allowed_token_ids=None if allowed is None else tuple(allowed),
+        seed=fields.seed,
+        stop=fields.stop,
+        stop_token_ids=tuple(fields.stop_token_ids),
+        include_stop=fields.include_stop_str_in_output,
+        ignore_eos=fields.ignore_eos,
+        skip_special_tokens=fields.skip_special_tokens,
+        logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
+    )
+
+
+def _check_ids(name: str, ids: Iterable[int], card: ModelCard) -> None:
+    for token_id in ids:
+        if not 0 <= token_id < card.vocab_size:
+            reason = f"no token has the id {token_id}; the vocabulary has {card.vocab_size}."
+            raise InvalidParameter(name, token_id, reason)

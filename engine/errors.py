@@ -6,6 +6,7 @@
     │   ├── UnsupportedParameter  known, but this server does not offer it
     │   └── ContextLengthExceeded prompt (plus wanted tokens) does not fit
     ├── ModelNotFound             no model of that name is served
+    ├── ModelLoadError            the model's files cannot be served as they are
     ├── Overloaded                the queue is full; come back later
     ├── EngineUnavailable         loading, draining, or restarting
     ├── DeadlineExceeded          the caller's own time limit ran out
@@ -84,6 +85,10 @@ class ModelNotFound(EngineError):
     def __init__(self, model: str) -> None:
         super().__init__(f"The model `{model}` does not exist or you do not have access to it.")
         self.model = model
+
+
+class ModelLoadError(EngineError):
+    """The model's files are missing, damaged, or ask for something that is not supported."""
 
 
 class Overloaded(EngineError):

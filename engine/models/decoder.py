@@ -1,0 +1,95 @@
+"""One pre-norm transformer decoder, varied by its ModelSpec.
+
+Knows the order of operations. Knows nothing of files, caches, batches or sampling: attention is
+handed in for each step, and the tokens of a step are rows, whoever they belong to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.attention.backend import StepAttention
+from engine.models.layers import RMSNorm, RotaryEmbedding, Rotation
+from engine.models.linear import Linear
+from engine.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderLayer:
+    """The parameters of one layer. `qkv` is queries, keys and values in one product.
+
+    `qk_norm` has the gain of every query head, then of every key head; None where heads are not
+    normalized.
+    """
+
+    attention_norm: RMSNorm
+    qkv: Linear
+    qk_norm: RMSNorm | None
+    output: Linear
+    mlp_norm: RMSNorm
+    gate: Linear
+    up: Linear
+    down: Linear
+
+
+class Decoder:
+    """Token ids and positions in, hidden states out; logits for the rows one asks for."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        embedding: Tensor,
+        layers: list[DecoderLayer],
+        norm: RMSNorm,
+        head: Linear,
+        rotary: RotaryEmbedding,
+    ) -> None:
+        self._embedding = embedding
+        self._layers = layers
+        self._norm = norm
+        self._head = head
+        self._rotary = rotary
+        self._rotated = spec.num_heads + spec.num_kv_heads
+        self._split = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
+        self._heads = (sum(self._split), spec.head_dim)
+
+    @torch.inference_mode()
+    def forward(self, token_ids: Tensor, positions: Tensor, attention: StepAttention) -> Tensor:
+        """Run all layers and the final norm.
+
+        Args:
+            token_ids, positions: `[tokens]` int64, tokens of any number of sequences.
+            attention: bound to these tokens.
+
+        Returns:
+            `[tokens, hidden_size]` in the model's dtype.
+        """
+        x = self._embedding.index_select(0, token_ids)
+        rotation = self._rotary.prepare(positions)
+        for number, layer in enumerate(self._layers):
+            q, k, v = self._qkv(layer, layer.attention_norm(x), rotation)
+            x = layer.output.plus(attention.attend(number, q, k, v), x)
+            y = layer.mlp_norm(x)
+            x = layer.down.plus(layer.up.times(y, layer.gate.silu(y)), x)
+        return self._norm(x)
+
+    @torch.inference_mode()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Rows of `forward`'s result `[rows, hidden_size]` to float32 `[rows, vocab_size]`."""
+        return self._head(hidden).float()
+
+    def _qkv(
+        self, layer: DecoderLayer, x: Tensor, rotation: Rotation
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        heads = layer.qkv(x).view(-1, *self._heads)
+        q, k, v = heads.split_with_sizes(self._split, 1)
+        rotated = heads.narrow(1, 0, self._rotated)
+        if layer.qk_norm is not None:
+            rotated = layer.qk_norm(rotated)
+            q, k = rotated.split_with_sizes(self._split[:2], 1)
+        self._rotary.rotate_(rotated, rotation)
+        return q, k, v

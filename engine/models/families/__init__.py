@@ -1,0 +1,11 @@
+"""The model families that the decoder can be, by the `model_type` of their config.json."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from engine.models.families import llama, mistral, qwen2, qwen3
+
+FAMILIES = MappingProxyType(
+    {"llama": llama.FAMILY, "mistral": mistral.FAMILY, "qwen2": qwen2.FAMILY, "qwen3": qwen3.FAMILY}
+)

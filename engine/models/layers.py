@@ -1,0 +1,73 @@
+"""The small parts of a decoder layer: normalization and rotation.
+
+On a CPU each torch call of a small model costs more than its arithmetic, so the forms here are
+those with the fewest calls. They use only operations that are rounded alike in vectorized loops
+and their scalar tails (+, *, /, sqrt): where a loop is cut then never shows in a result.
+
+Knows nothing of attention or weights files.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.models.rope import RopeSpec, rotation_tables
+
+
+class RMSNorm:
+    """`x / sqrt(mean(x^2) + eps) * gain` over the last dimension (arXiv 1910.07467).
+
+    `gain` is `[size]`, or `[heads, size]` to norm `[rows, heads, size]` with a gain per head.
+    """
+
+    def __init__(self, gain: Tensor, eps: float) -> None:
+        self._size = gain.shape[-1]
+        self._eps = eps
+        self._gain = gain
+        # With the sum in place of the mean, the root is too large by sqrt(size): put into the
+        # gain. `mean` is the one expensive call on a CPU.
+        self._sum_gain = gain * self._size**0.5
+        self._sum_eps = eps * self._size
+        self._by_sum = gain.device.type == "cpu" and gain.dtype == torch.float32
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: `[rows, ..., size]`; returns a new tensor of the same shape."""
+        if self._by_sum:
+            scale = (x * x).sum(-1, keepdim=True).add_(self._sum_eps).rsqrt_()
+            return (x * scale).mul_(self._sum_gain)
+        return functional.rms_norm(x, (self._size,), None, self._eps) * self._gain
+
+
+class Rotation(NamedTuple):
+    """Cosines and signed sines of one step's positions, each `[tokens, 1, head_dim]`."""
+
+    cos: Tensor
+    sin: Tensor
+
+
+class RotaryEmbedding:
+    """Rotates pairs (i, i + head_dim / 2) of a head by position (RoFormer, arXiv 2104.09864)."""
+
+    def __init__(
+        self, rope: RopeSpec, head_dim: int, max_len: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        cos, sin = rotation_tables(rope, head_dim, max_len)
+        # The minus of the rotated first half sits in the table, so that applying has no negation.
+        table = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
+        self._table = table.to(device, dtype)  # [max_len, 2, head_dim]
+        self._half = head_dim // 2
+
+    def prepare(self, positions: Tensor) -> Rotation:
+        """Fetch the angles of `positions` `[tokens]` int64 once, for all layers."""
+        cos, sin = self._table.index_select(0, positions).unsqueeze(2).unbind(1)
+        return Rotation(cos, sin)
+
+    def rotate_(self, heads: Tensor, rotation: Rotation) -> Tensor:
+        """Rotate `[tokens, heads, head_dim]` in place."""
+        tokens, count, size = heads.shape
+        swapped = heads.view(tokens, count, 2, self._half).flip(2).view(tokens, count, size)
+        return heads.mul_(rotation.cos).add_(swapped.mul_(rotation.sin))

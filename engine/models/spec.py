@@ -1,0 +1,142 @@
+"""What a model's directory says of it, in one spelling.
+
+All the spellings of Hugging Face's config.json end here. Knows nothing of weights or of how the
+decoder computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.errors import ModelLoadError
+from engine.models.config_file import ConfigFile
+from engine.models.families import FAMILIES
+from engine.models.families.traits import Family
+from engine.models.rope import RopeSpec, read_rope
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything that distinguishes one decoder from another.
+
+    Sizes are in elements; `layer_windows` has one entry per layer, in tokens, None sees all;
+    `dtype` is what the checkpoint was saved in; `eos_token_ids` may be empty.
+    """
+
+    family: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope: RopeSpec
+    max_position_embeddings: int
+    layer_windows: tuple[int | None, ...]
+    tie_word_embeddings: bool
+    qkv_bias: bool
+    output_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    bos_token_id: int | None
+    eos_token_ids: tuple[int, ...]
+    dtype: torch.dtype
+
+    def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
+        """Bytes that keys and values of one token take in all layers."""
+        return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize
+
+
+def load_spec(model_dir: Path) -> ModelSpec:
+    """Read config.json, and generation_config.json where there is one.
+
+    Raises:
+        ModelLoadError: a file cannot be read, or asks for something that is not supported.
+    """
+    config = ConfigFile.read(model_dir / "config.json")
+    name = config.need("model_type", str)
+    family = FAMILIES.get(name)
+    if family is None:
+        raise ModelLoadError(
+            f"Models of type '{name}' are not supported (supported: {', '.join(FAMILIES)})."
+        )
+    _refuse_what_is_not_computed(config)
+    num_layers = config.size("num_hidden_layers")
+    traits = family.read(config, num_layers)
+    num_heads, num_kv_heads, head_dim = _heads(config, family)
+    max_positions = config.size("max_position_embeddings")
+    return ModelSpec(
+        family=name,
+        vocab_size=config.size("vocab_size"),
+        hidden_size=config.size("hidden_size"),
+        intermediate_size=config.size("intermediate_size"),
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        rms_norm_eps=config.get_or("rms_norm_eps", 1e-6),
+        rope=read_rope(config, max_positions),
+        max_position_embeddings=max_positions,
+        layer_windows=traits.layer_windows,
+        tie_word_embeddings=config.get_or("tie_word_embeddings", False),
+        qkv_bias=traits.qkv_bias,
+        output_bias=traits.output_bias,
+        mlp_bias=traits.mlp_bias,
+        qk_norm=traits.qk_norm,
+        bos_token_id=config.get("bos_token_id", int),
+        eos_token_ids=_eos_token_ids(model_dir, config),
+        dtype=_dtype(config),
+    )
+
+
+def _refuse_what_is_not_computed(config: ConfigFile) -> None:
+    activation = config.get_or("hidden_act", "silu")
+    if activation not in {"silu", "swish"}:
+        raise ModelLoadError(
+            f"{config.source}: activation '{activation}' is not supported (supported: silu)."
+        )
+    quantized = config.section("quantization_config")
+    if quantized is not None:
+        method = quantized.get_or("quant_method", "unknown")
+        raise ModelLoadError(f"{config.source}: quantized weights ({method}) are not supported.")
+
+
+def _heads(config: ConfigFile, family: Family) -> tuple[int, int, int]:
+    """Query heads, key-value heads, and the size of one."""
+    num_heads = config.size("num_attention_heads")
+    absent = num_heads if config.is_null("num_key_value_heads") else family.num_kv_heads
+    num_kv_heads = config.size("num_key_value_heads", absent or num_heads)
+    if num_heads % num_kv_heads:
+        raise ModelLoadError(
+            f"{config.source}: {num_heads} heads cannot share {num_kv_heads} key-value heads."
+        )
+    derived = family.head_dim or config.size("hidden_size") // num_heads
+    head_dim = config.size("head_dim", derived)
+    if head_dim % 2:
+        raise ModelLoadError(f"{config.source}: `head_dim` should be even, is {head_dim}.")
+    return num_heads, num_kv_heads, head_dim
+
+
+def _eos_token_ids(model_dir: Path, config: ConfigFile) -> tuple[int, ...]:
+    """generation_config.json wins: chat models list all their ends only there."""
+    path = model_dir / "generation_config.json"
+    ids = ConfigFile.read(path).ids("eos_token_id") if path.exists() else None
+    return ids or config.ids("eos_token_id") or ()
+
+
+def _dtype(config: ConfigFile) -> torch.dtype:
+    name = config.get("dtype", str) or config.get_or("torch_dtype", "float32")
+    if name not in _DTYPES:
+        raise ModelLoadError(f"{config.source}: weights of type '{name}' are not supported.")
+    return _DTYPES[name]

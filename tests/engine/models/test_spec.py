@@ -1,0 +1,171 @@
+"""What load_spec makes of the spellings of config.json, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine.errors import ModelLoadError
+from engine.models.rope import RopeSpec
+from engine.models.spec import ModelSpec, load_spec
+from tests.tiny_models import Family, tiny_config
+
+
+def spec_of(
+    directory: Path,
+    family: Family = "llama",
+    *,
+    without: tuple[str, ...] = (),
+    generation: dict[str, object] | None = None,
+    **overrides: object,
+) -> ModelSpec:
+    config = tiny_config(family) | overrides
+    for key in without:
+        del config[key]
+    (directory / "config.json").write_text(json.dumps(config))
+    if generation is not None:
+        (directory / "generation_config.json").write_text(json.dumps(generation))
+    return load_spec(directory)
+
+
+def test_reads_sizes(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, num_hidden_layers=3)
+    assert (spec.family, spec.vocab_size, spec.hidden_size) == ("llama", 260, 64)
+    assert (spec.num_layers, spec.num_heads, spec.num_kv_heads, spec.head_dim) == (3, 4, 2, 16)
+    assert spec.kv_bytes_per_token(torch.bfloat16) == 2 * 3 * 2 * 16 * 2
+
+
+def test_head_sizes_when_absent(tmp_path: Path) -> None:
+    absent = ("head_dim", "num_key_value_heads")
+    spec = spec_of(tmp_path, "llama", without=absent)
+    assert (spec.head_dim, spec.num_kv_heads) == (16, 4)
+    spec = spec_of(tmp_path, "mistral", num_key_value_heads=None, head_dim=None)
+    assert (spec.head_dim, spec.num_kv_heads) == (16, 4)
+    assert spec_of(tmp_path, "qwen3", without=("head_dim",)).head_dim == 128
+
+
+@pytest.mark.parametrize(
+    ("config_ids", "generation", "expected"),
+    [
+        (5, None, (5,)),
+        ([5, 6], {}, (5, 6)),
+        (5, {"eos_token_id": [7, 8]}, (7, 8)),
+        (5, {"eos_token_id": 7}, (7,)),
+        (5, {"eos_token_id": None}, (5,)),
+        (None, None, ()),
+    ],
+)
+def test_generation_config_wins_for_ends(
+    config_ids: object,
+    generation: dict[str, object] | None,
+    expected: tuple[int, ...],
+    tmp_path: Path,
+) -> None:
+    spec = spec_of(tmp_path, generation=generation, eos_token_id=config_ids)
+    assert spec.eos_token_ids == expected
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides", "windows"),
+    [
+        ("llama", {"sliding_window": 8}, (None, None)),
+        ("mistral", {"sliding_window": 8}, (8, 8)),
+        ("mistral", {"sliding_window": None}, (None, None)),
+        ("qwen2", {"sliding_window": 8}, (None, None)),
+        ("qwen2", {"sliding_window": 8, "use_sliding_window": True}, (None, None)),
+        (
+            "qwen2",
+            {"sliding_window": 8, "use_sliding_window": True, "max_window_layers": 1},
+            (None, 8),
+        ),
+        (
+            "qwen3",
+            {
+                "sliding_window": 8,
+                "use_sliding_window": True,
+                "layer_types": ["sliding_attention", "full_attention"],
+            },
+            (8, None),
+        ),
+    ],
+)
+def test_windows(
+    family: Family, overrides: dict[str, Any], windows: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    assert spec_of(tmp_path, family, **overrides).layer_windows == windows
+
+
+def test_mistral_without_the_key_has_its_first_window(tmp_path: Path) -> None:
+    spec = spec_of(tmp_path, "mistral", without=("sliding_window",))
+    assert spec.layer_windows == (4096, 4096)
+
+
+def test_both_spellings_of_rope_are_one(tmp_path: Path) -> None:
+    scaling: dict[str, object] = {"factor": 2.0, "original_max_position_embeddings": 256}
+    old = spec_of(tmp_path, rope_theta=5e5, rope_scaling={"type": "linear", **scaling})
+    new = spec_of(
+        tmp_path,
+        without=("rope_theta",),
+        rope_parameters={"rope_type": "linear", "rope_theta": 5e5, **scaling},
+    )
+    assert old.rope == new.rope == RopeSpec("linear", 5e5, 2.0)
+
+
+def test_dtype_in_both_spellings(tmp_path: Path) -> None:
+    assert spec_of(tmp_path, torch_dtype="float16").dtype == torch.float16
+    assert spec_of(tmp_path, torch_dtype=None, dtype="bfloat16").dtype == torch.bfloat16
+    assert spec_of(tmp_path, torch_dtype=None).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"model_type": "mamba"}, "mamba"),
+        ({"model_type": None}, "model_type"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "dynamic"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 2.0}}, "low_freq_factor"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0, "novelty": 1}}, "novelty"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "full_attention"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"num_key_value_heads": 3}, "key-value heads"),
+        ({"head_dim": 15}, "head_dim"),
+        ({"hidden_size": 0}, "hidden_size"),
+        ({"hidden_size": "64"}, "hidden_size"),
+        ({"num_hidden_layers": True}, "num_hidden_layers"),
+        ({"vocab_size": None}, "vocab_size"),
+        ({"torch_dtype": "float8_e4m3fn"}, "float8_e4m3fn"),
+        ({"eos_token_id": "</s>"}, "eos_token_id"),
+    ],
+)
+def test_refuses_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=named):
+        spec_of(tmp_path, **overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"layer_types": ["full_attention"]}, "layer_types"),
+        ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+    ],
+)
+def test_refuses_layers_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=named):
+        spec_of(tmp_path, "qwen3", **overrides)
+
+
+def test_refuses_missing_and_broken_files(tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=r"config\.json"):
+        load_spec(tmp_path)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelLoadError, match="JSON"):
+        load_spec(tmp_path)
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(ModelLoadError, match="object"):
+        load_spec(tmp_path)

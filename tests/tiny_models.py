@@ -1,0 +1,238 @@
+"""Makes tiny models with random weights, complete enough for the whole engine to load.
+
+A directory gets config.json, generation_config.json, safetensors, and a byte tokenizer with a
+ChatML template: ids 0 to 255 are the bytes, the four ids after them are special. Needs neither
+network nor `transformers`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors.torch import save_file
+
+Family = Literal["llama", "mistral", "qwen2", "qwen3"]
+
+END_OF_TEXT, TURN, END_OF_TURN, PAD = 256, 257, 258, 259
+SPECIAL_TOKENS = {
+    "<|endoftext|>": END_OF_TEXT,
+    "<|im_start|>": TURN,
+    "<|im_end|>": END_OF_TURN,
+    "<|pad|>": PAD,
+}
+VOCAB_SIZE = 260
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+_ARCHITECTURES: dict[Family, str] = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+}
+
+
+def make_tiny_model(
+    directory: Path,
+    family: Family = "llama",
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    shards: int = 1,
+    **overrides: object,
+) -> Path:
+    """Write a tiny model into `directory` (made if needed) and return it.
+
+    Args:
+        seed: of the weights; equal arguments give equal files.
+        dtype: what the weights are saved in.
+        shards: number of weights files; above 1 there is an index.
+        overrides: keys of config.json, in Hugging Face's spelling; None writes null.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    config = tiny_config(family, dtype=dtype, **overrides)
+    _write_json(directory / "config.json", config)
+    ends = [END_OF_TURN, END_OF_TEXT]
+    _write_json(directory / "generation_config.json", {"eos_token_id": ends})
+    _write_weights(directory, _random_weights(config, seed, dtype), shards)
+    write_byte_tokenizer(directory)
+    return directory
+
+
+def tiny_config(
+    family: Family = "llama", *, dtype: torch.dtype = torch.float32, **overrides: object
+) -> dict[str, object]:
+    """A config.json: 2 layers of 64, 4 heads that share 2 key-value heads, a context of 512."""
+    config: dict[str, object] = {
+        "architectures": [_ARCHITECTURES[family]],
+        "model_type": family,
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 64,
+        "intermediate_size": 160,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "hidden_act": "silu",
+        "max_position_embeddings": 512,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10_000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": END_OF_TEXT,
+        "eos_token_id": END_OF_TURN,
+        "pad_token_id": PAD,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+    if family == "mistral":
+        config["sliding_window"] = None
+    return config | overrides
+
+
+def write_byte_tokenizer(directory: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja: one token per byte."""
+    added = [
+        {"id": token_id, "content": text, "special": True}
+        | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        for text, token_id in SPECIAL_TOKENS.items()
+    ]
+    vocabulary = {_byte_letter(byte): byte for byte in range(256)} | SPECIAL_TOKENS
+    _write_json(
+        directory / "tokenizer.json",
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added,
+            "normalizer": None,
+            "pre_tokenizer": {
+                "type": "ByteLevel",
+                "add_prefix_space": False,
+                "trim_offsets": False,
+                "use_regex": False,
+            },
+            "post_processor": None,
+            "decoder": {
+                "type": "ByteLevel",
+                "add_prefix_space": False,
+                "trim_offsets": False,
+                "use_regex": False,
+            },
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": False,
+                "vocab": vocabulary,
+                "merges": [],
+            },
+        },
+    )
+    _write_json(
+        directory / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<|endoftext|>",
+            "eos_token": "<|im_end|>",
+            "pad_token": "<|pad|>",
+            "clean_up_tokenization_spaces": False,
+            "chat_template": CHAT_TEMPLATE,
+        },
+    )
+    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+
+
+def _byte_letter(byte: int) -> str:
+    """The printable character that stands for a byte in a byte-level vocabulary (GPT-2's table)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    if byte in printable:
+        return chr(byte)
+    return chr(256 + sum(other not in printable for other in range(byte)))
+
+
+def _weight_shapes(config: dict[str, object]) -> dict[str, tuple[int, ...]]:
+    def size(key: str) -> int:
+        value = config[key]
+        assert isinstance(value, int)
+        return value
+
+    family = config["model_type"]
+    hidden, wide, head_dim = size("hidden_size"), size("intermediate_size"), size("head_dim")
+    queries, keys = size("num_attention_heads") * head_dim, size("num_key_value_heads") * head_dim
+    bias_everywhere = bool(config.get("attention_bias")) and family in {"llama", "qwen3"}
+    qkv_bias = bias_everywhere or family == "qwen2"
+    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (size("vocab_size"), hidden)}
+
+    def linear(name: str, out: int, into: int, bias: bool) -> None:
+        shapes[f"{name}.weight"] = (out, into)
+        if bias:
+            shapes[f"{name}.bias"] = (out,)
+
+    for layer in range(size("num_hidden_layers")):
+        prefix = f"model.layers.{layer}."
+        linear(f"{prefix}self_attn.q_proj", queries, hidden, qkv_bias)
+        linear(f"{prefix}self_attn.k_proj", keys, hidden, qkv_bias)
+        linear(f"{prefix}self_attn.v_proj", keys, hidden, qkv_bias)
+        linear(f"{prefix}self_attn.o_proj", hidden, queries, bias_everywhere)
+        for name, out, into in (
+            ("gate", wide, hidden),
+            ("up", wide, hidden),
+            ("down", hidden, wide),
+        ):
+            linear(f"{prefix}mlp.{name}_proj", out, into, bool(config.get("mlp_bias")))
+        shapes[f"{prefix}input_layernorm.weight"] = (hidden,)
+        shapes[f"{prefix}post_attention_layernorm.weight"] = (hidden,)
+        if family == "qwen3":
+            shapes[f"{prefix}self_attn.q_norm.weight"] = (head_dim,)
+            shapes[f"{prefix}self_attn.k_norm.weight"] = (head_dim,)
+    shapes["model.norm.weight"] = (hidden,)
+    if not config["tie_word_embeddings"]:
+        shapes["lm_head.weight"] = (size("vocab_size"), hidden)
+    return shapes
+
+
+def _random_weights(
+    config: dict[str, object], seed: int, dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """Weights that keep activations near 1, so that logits spread over a few nats."""
+    generator = torch.Generator().manual_seed(seed)
+    weights: dict[str, torch.Tensor] = {}
+    for name, shape in _weight_shapes(config).items():
+        values = torch.randn(shape, generator=generator)
+        if "embed_tokens" in name or "lm_head" in name:
+            values *= 0.3
+        elif name.endswith("norm.weight"):
+            values = 1 + 0.1 * values
+        else:
+            values *= 0.1 if name.endswith(".bias") else shape[-1] ** -0.5
+        weights[name] = values.to(dtype)
+    return weights
+
+
+def _write_weights(directory: Path, weights: dict[str, torch.Tensor], shards: int) -> None:
+    if shards == 1:
+        save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+        return
+    weight_map: dict[str, str] = {}
+    for shard in range(shards):
+        file = f"model-{shard + 1:05}-of-{shards:05}.safetensors"
+        part = {name: weights[name] for name in list(weights)[shard::shards]}
+        save_file(part, directory / file, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, file)
+    index = {"metadata": {}, "weight_map": weight_map}
+    _write_json(directory / "model.safetensors.index.json", index)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")

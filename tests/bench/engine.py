@@ -1,0 +1,152 @@
+"""The engine alone, without HTTP, beside `transformers` generate on the same weights.
+
+Greedy, the same lengths, the same precision and threads; contestants take turns. Prints one JSON
+line: prefill and decode tokens per second at each batch size, and our ratio to the peer.
+
+    python -m tests.bench.engine [--models embedded 135m] [--batches 1 8 32] [--no-peers]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config import EngineConfig
+from engine.core import EngineCore
+from engine.execution.build import build_parts
+from engine.ipc import Submit
+from engine.sampling_params import SamplingParams
+from tests.bench.common import THREADS, interleave, machine, model_directory
+
+PROMPT_TOKENS = 128
+NEW_TOKENS = 48
+ROUNDS = 3
+
+
+class Diglot:
+    """This project's engine core, in process."""
+
+    def __init__(self, model: Path, *, batch_invariant: bool = True) -> None:
+        config = EngineConfig(
+            model=str(model),
+            dtype="float32",
+            device="cpu",
+            threads=THREADS,
+            prefix_cache=False,
+            max_num_batched_tokens=4096,
+            batch_invariant=batch_invariant,
+        )
+        self._core = EngineCore(*build_parts(config, lambda phase: None))
+        self._runs = 0
+
+    def run(self, batch: int, vocab_size: int) -> dict[str, float]:
+        """Prefill and decode rate of one batch, in tokens per second."""
+        core = self._core
+        params = SamplingParams(temperature=0, ignore_eos=True, max_new_tokens=NEW_TOKENS)
+        self._runs += 1
+        for number, ids in enumerate(prompts(batch, vocab_size)):
+            core.submit(Submit(f"{self._runs}-{number}", tuple(ids), params))
+        began = time.perf_counter()
+        first = None
+        while core.has_work:
+            outputs = core.step()
+            if first is None and outputs is not None:
+                first = time.perf_counter()
+        assert first is not None
+        return rates(batch, first - began, time.perf_counter() - first)
+
+
+class Transformers:
+    """Hugging Face `generate`, eager, with its default cache."""
+
+    def __init__(self, model: Path) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+
+    def run(self, batch: int, vocab_size: int) -> dict[str, float]:
+        """As `Diglot.run`; the first token's time is that of a run for one token."""
+        ids = torch.tensor(prompts(batch, vocab_size))
+        first = self._seconds(ids, 1)
+        return rates(batch, first, self._seconds(ids, NEW_TOKENS) - first)
+
+    @torch.inference_mode()
+    def _seconds(self, ids: torch.Tensor, new_tokens: int) -> float:
+        began = time.perf_counter()
+        self._model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            min_new_tokens=new_tokens,
+            max_new_tokens=new_tokens,
+            pad_token_id=0,
+        )
+        return time.perf_counter() - began
+
+
+def prompts(batch: int, vocab_size: int) -> list[list[int]]:
+    """The same pseudo-random prompts for every contestant."""
+    generator = torch.Generator().manual_seed(batch)
+    return torch.randint(1, vocab_size, (batch, PROMPT_TOKENS), generator=generator).tolist()
+
+
+def rates(batch: int, first_seconds: float, rest_seconds: float) -> dict[str, float]:
+    """Tokens per second before and after the first token."""
+    return {
+        "prefill": batch * PROMPT_TOKENS / first_seconds,
+        "decode": batch * (NEW_TOKENS - 1) / rest_seconds,
+    }
+
+
+def measure(name: str, batches: list[int], rounds: int, peers: bool) -> dict[str, Any]:
+    """All batch sizes of one model."""
+    directory = model_directory(name)
+    vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
+    contestants: dict[str, Any] = {"diglot": Diglot(directory)}
+    if peers:
+        contestants["transformers"] = Transformers(directory)
+    result: dict[str, Any] = {}
+    for batch in batches:
+        for contestant in contestants.values():
+            contestant.run(batch, vocab_size)  # warm-up
+        figures = interleave(
+            rounds,
+            {key: partial(c.run, batch, vocab_size) for key, c in contestants.items()},
+        )
+        if peers:
+            ours, theirs = figures["diglot"], figures["transformers"]
+            figures["ratio"] = {key: round(ours[key] / theirs[key], 2) for key in ours}
+        result[f"batch {batch}"] = figures
+    return result
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["embedded", "135m"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--no-peers", action="store_true")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(THREADS)
+    results = {
+        name: measure(name, options.batches, options.rounds, not options.no_peers)
+        for name in options.models
+    }
+    setting = {"prompt": PROMPT_TOKENS, "new": NEW_TOKENS, "dtype": "float32", "greedy": True}
+    line = {"bench": "engine", "unit": "tokens/s", **setting, **machine(), "models": results}
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -91,7 +91,8 @@ class EngineClient:
             await asyncio.shield(self._supervisor)
 
     async def stop(self) -> None:
-        """See `Engine.stop`."""
+        """See `Engine.stop`. May be called again."""
+        self._phase = "stopped"
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
@@ -133,10 +134,10 @@ class EngineClient:
                 self._handle(message)
         finally:
             self._process = None
-            self._phase = "restarting" if was_ready else self._phase
             self._fail_open_streams("The engine process ended while it served this request.")
             await process.stop()
-        log.error("the engine process ended%s", "; restarting it" if was_ready else "")
+        self._phase = "restarting"
+        log.error("the engine process ended; starting another")
         return was_ready
 
     def _handle(self, message: ipc.FromEngine) -> None:

@@ -27,7 +27,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: int | None = None
-    block_size: int = 16  # tokens
+    block_size: int = 64  # tokens
     kv_cache_tokens: int | None = None
     memory_fraction: float = 0.85
     max_num_sequences: int = 256

@@ -1,15 +1,18 @@
 """Paged attention on the CPU: fixed tiles of keys, all sequences of a step in a few calls.
 
-The context of every sequence is cut into tiles of `TILE` keys, aligned to the sequence's start,
-and the queries into tiles of 1 (decode) or `QUERY_TILE` (chunks) tokens. Each pair of a query tile
-and a key tile that it may see is one *entry* of batched products of constant shape; the entries of
-a query tile are then merged by their log-sum-exp (split-KV, as in Flash-Decoding).
+The context of every sequence is cut into tiles of keys, aligned to the sequence's start, and the
+queries into tiles of 1 (decode) or `QUERY_TILE` (chunks) tokens. Each pair of a query tile and a
+key tile that it may see is one *entry* of batched products of constant shape; the entries of a
+query tile are then merged by their log-sum-exp (split-KV, as in Flash-Decoding).
 
 Constant shapes are what makes a row's result independent of its batch-mates, of chunking and of
 the length of its neighbours, bit for bit: a BLAS picks kernels and splits sums by shape. Rows of a
 tile are padded to a multiple of four because smaller or odd products take other kernels.
 
-Knows nothing of models or of scheduling.
+A tile is a block, where blocks are long enough. Decodes then need no copy of the cache: entries
+are put in the order of their blocks, and if these lie close together (they do, unless sequences
+share blocks) the products read that stretch of the cache where it is. Otherwise the entries' keys
+and values are gathered first. Knows nothing of models or of scheduling.
 """
 
 from __future__ import annotations
@@ -18,14 +21,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from engine.attention.backend import AttentionShape
 from engine.attention.forward_batch import ForwardBatch
 from engine.attention.kv_cache import KVCache
 
-TILE = 128
-"""Keys of one tile; a multiple of every allowed block size."""
+SHORTEST_TILE = 64
+"""Keys of a tile when blocks are shorter than this."""
 
 QUERY_TILE = 32
 """Tokens of one query tile of a chunk."""
@@ -52,7 +54,9 @@ class Merge:
 class TilePlan:
     """One group of query tiles of equal size, and the entries that serve them.
 
-    Tokens `[first_token, first_token + num_tokens)` of the batch belong to the group.
+    Tokens `[first_token, first_token + num_tokens)` of the batch belong to the group. Keys and
+    values come from `gather` `[entries * kv heads * blocks of a tile]` rows (block, head), or,
+    when that is None, from the stretch of blocks `[first_block, first_block + entries)`.
     """
 
     first_token: int
@@ -60,22 +64,41 @@ class TilePlan:
     query_tokens: int  # tokens in a query tile
     gather_queries: torch.Tensor | None  # [tiles * query_tokens] token, relative; None: as is
     scatter_outputs: torch.Tensor | None  # [num_tokens] place in the tiles; None: as is
-    entry_query: torch.Tensor | None  # [entries] query tile; None: one entry per tile, in order
-    entry_blocks: torch.Tensor  # [entries * kv heads * TILE / block_size] rows (block, head)
-    merge: Merge | None  # None: one entry per tile
-    bias: dict[int | None, torch.Tensor]  # by window: [entries, 1, tokens or rows, TILE]
+    entry_query: torch.Tensor  # [entries] query tile
+    gather: torch.Tensor | None
+    first_block: int
+    merge: Merge | None  # None: one entry per tile, which is
+    tile_entry: torch.Tensor | None  # [tiles] this one
+    bias: dict[int | None, torch.Tensor]  # by window: [entries, 1, tokens or rows, keys]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entries:
+    """The entries of a group before they are tensors, and the blocks they read.
+
+    `query` and `number` are the query tile and the key tile of each; -1 marks a place in a
+    stretch of blocks that belongs to nobody here. `place` is where the n-th entry, counted by
+    query tile and then by key tile, stands.
+    """
+
+    query: np.ndarray
+    number: np.ndarray
+    place: np.ndarray
+    gather: torch.Tensor | None
+    first_block: int
 
 
 class CpuAttention:
     """Backend for caches on the CPU.
 
     Raises:
-        ValueError: the block size does not divide `TILE`.
+        ValueError: blocks are shorter than `SHORTEST_TILE` and do not divide it.
     """
 
     def __init__(self, shape: AttentionShape, cache: KVCache) -> None:
-        if TILE % cache.block_size:
-            raise ValueError(f"block_size {cache.block_size} does not divide {TILE}")
+        self._tile = max(cache.block_size, SHORTEST_TILE)
+        if self._tile % cache.block_size:
+            raise ValueError(f"block_size {cache.block_size} does not divide {SHORTEST_TILE}")
         self._shape = shape
         self._cache = cache
         self._windows = tuple(dict.fromkeys(shape.windows))
@@ -89,7 +112,7 @@ class CpuAttention:
             plans.append(self._plan(batch, 0, decodes, 1))
         if decodes < sequences:
             plans.append(self._plan(batch, decodes, sequences, QUERY_TILE))
-        return CpuStepAttention(self._shape, self._cache, batch.slots, plans)
+        return CpuStepAttention(self._shape, self._cache, batch.slots, plans, self._tile)
 
     def _plan(self, batch: ForwardBatch, first: int, last: int, query_tokens: int) -> TilePlan:
         starts = batch.query_starts[first : last + 1]
@@ -102,10 +125,9 @@ class CpuAttention:
         tokens = starts[tile_owner, None] + np.minimum(places, lengths[tile_owner, None] - 1)
         positions = batch.host_positions[tokens]
 
-        entries_of = positions[:, -1] // TILE + 1
-        entry_tile = np.repeat(np.arange(len(tile_owner)), entries_of)
-        entry_number = _count_within(entries_of)
+        entries_of = positions[:, -1] // self._tile + 1
         single = bool((entries_of == 1).all())
+        entries = self._entries(batch.block_tables[first:last], tile_owner, entries_of)
         as_is = query_tokens == 1
         outputs = None if as_is else _tensor(_places_of_tokens(places, lengths, tiles_of))
         return TilePlan(
@@ -114,21 +136,32 @@ class CpuAttention:
             query_tokens=query_tokens,
             gather_queries=None if as_is else _tensor((tokens - starts[0]).ravel()),
             scatter_outputs=outputs,
-            entry_query=None if single else _tensor(entry_tile),
-            entry_blocks=self._entry_blocks(
-                batch.block_tables[first:last], tile_owner[entry_tile], entry_number
-            ),
-            merge=None if single else self._merge(entries_of, entry_tile, query_tokens),
-            bias={
-                window: self._bias(positions[entry_tile], entry_number, window)
-                for window in self._windows
-            },
+            entry_query=_tensor(np.maximum(entries.query, 0)),
+            gather=entries.gather,
+            first_block=entries.first_block,
+            merge=None if single else self._merge(entries, entries_of, query_tokens),
+            tile_entry=_tensor(entries.place) if single else None,
+            bias={window: self._bias(positions, entries, window) for window in self._windows},
         )
 
-    def _entry_blocks(
+    def _entries(
+        self, tables: np.ndarray, tile_owner: np.ndarray, entries_of: np.ndarray
+    ) -> _Entries:
+        query = np.repeat(np.arange(len(tile_owner)), entries_of)
+        number = _count_within(entries_of)
+        owner = tile_owner[query]
+        if self._tile == self._cache.block_size:
+            blocks = tables[owner, number]
+            first, stretch = int(blocks.min()), int(np.ptp(blocks)) + 1
+            if stretch <= 2 * len(blocks) and len(np.unique(blocks)) == len(blocks):
+                return _in_place(query, number, blocks - first, first, stretch)
+        gather = self._gather_rows(tables, owner, number)
+        return _Entries(query, number, np.arange(len(query)), gather, 0)
+
+    def _gather_rows(
         self, tables: np.ndarray, owner: np.ndarray, number: np.ndarray
     ) -> torch.Tensor:
-        per_tile, heads = TILE // self._cache.block_size, self._shape.num_kv_heads
+        per_tile, heads = self._tile // self._cache.block_size, self._shape.num_kv_heads
         padded = np.pad(tables, ((0, 0), (0, -tables.shape[1] % per_tile)))
         columns = number[:, None] * per_tile + np.arange(per_tile)
         blocks = padded[owner[:, None], columns]
@@ -138,24 +171,24 @@ class CpuAttention:
         """Rows of one entry: tokens x heads of a group, padded to a multiple of four, x heads."""
         return -(-query_tokens * self._shape.group // 4) * 4 * self._shape.num_kv_heads
 
-    def _merge(self, entries_of: np.ndarray, entry_tile: np.ndarray, query_tokens: int) -> Merge:
+    def _merge(self, entries: _Entries, entries_of: np.ndarray, query_tokens: int) -> Merge:
         width = self._width(query_tokens)
         first_entry = np.cumsum(entries_of) - entries_of
         sizes = np.repeat(entries_of, width)  # one sum per tile and row
-        base = np.repeat(first_entry * width, width) + np.tile(np.arange(width), len(entries_of))
+        entry = np.repeat(np.repeat(first_entry, width), sizes) + _count_within(sizes)
+        column = np.repeat(np.tile(np.arange(width), len(entries_of)), sizes)
+        target = np.maximum(entries.query, 0)[:, None] * width + np.arange(width)
         return Merge(
-            rows=_tensor(np.repeat(base, sizes) + _count_within(sizes) * width),
+            rows=_tensor(entries.place[entry] * width + column),
             offsets=_tensor(np.cumsum(sizes) - sizes),
-            target=_tensor((entry_tile[:, None] * width + np.arange(width)).ravel()),
+            target=_tensor(target.ravel()),
         )
 
-    def _bias(
-        self, positions: np.ndarray, entry_number: np.ndarray, window: int | None
-    ) -> torch.Tensor:
-        """0 or `_HIDDEN` for queries at `positions` `[entries, query_tokens]`."""
-        keys = entry_number[:, None] * TILE + np.arange(TILE)
-        distance = positions[:, :, None] - keys[:, None, :]
-        visible = distance >= 0
+    def _bias(self, positions: np.ndarray, entries: _Entries, window: int | None) -> torch.Tensor:
+        """0 or `_HIDDEN`; `positions` are those of the query tiles, `[tiles, query_tokens]`."""
+        keys = entries.number[:, None] * self._tile + np.arange(self._tile)
+        distance = positions[entries.query][:, :, None] - keys[:, None, :]
+        visible = (distance >= 0) & (entries.number >= 0)[:, None, None]
         if window is not None:
             visible &= distance < window
         bias = np.where(visible, np.float32(0), np.float32(_HIDDEN))
@@ -173,11 +206,13 @@ class CpuStepAttention:
         cache: KVCache,
         slots: torch.Tensor,
         plans: list[TilePlan],
+        tile: int,
     ) -> None:
         self._shape = shape
         self._cache = cache
         self._rows = cache.rows(slots)
         self._plans = plans
+        self._tile = tile
 
     def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """See `engine.attention.backend.StepAttention.attend`."""
@@ -187,41 +222,41 @@ class CpuStepAttention:
 
     def _run(self, plan: TilePlan, layer: int, q: torch.Tensor) -> torch.Tensor:
         heads = self._shape.num_kv_heads
-        queries = self._query_tiles(plan, q)
-        if plan.entry_query is not None:
-            queries = queries.index_select(0, plan.entry_query)
-        queries = queries.flatten(0, 1)  # [entries * kv heads, rows, head_dim]
-        keys = self._gather(self._cache.keys[layer], plan)
+        queries = self._query_tiles(plan, q).index_select(0, plan.entry_query).flatten(0, 1)
+        keys = self._stored(self._cache.keys[layer], plan)
         scores = torch.bmm(queries, keys.transpose(1, 2))
         bias = plan.bias[self._shape.windows[layer]]
         scores.view(-1, heads, *scores.shape[1:]).add_(bias)
         weights = scores.softmax(-1)
-        out = torch.bmm(weights, self._gather(self._cache.values[layer], plan))
+        out = torch.bmm(weights, self._stored(self._cache.values[layer], plan))
         if plan.merge is not None:
             out = _merge_entries(out, _log_sum_exp(scores, weights), plan.merge)
+        else:
+            out = out.unflatten(0, (-1, heads)).index_select(0, plan.tile_entry).flatten(0, 1)
         return self._token_rows(plan, out)
 
-    def _gather(self, stored: torch.Tensor, plan: TilePlan) -> torch.Tensor:
-        """The entries' keys or values, `[entries * kv heads, TILE, head_dim]`."""
+    def _stored(self, stored: torch.Tensor, plan: TilePlan) -> torch.Tensor:
+        """The entries' keys or values, `[entries * kv heads, tile, head_dim]`."""
+        if plan.gather is None:
+            stretch = stored[plan.first_block : plan.first_block + len(plan.entry_query)]
+            return stretch.flatten(0, 1)
         by_block_and_head = stored.view(-1, stored.shape[2] * stored.shape[3])
-        gathered = by_block_and_head.index_select(0, plan.entry_blocks)
-        return gathered.view(-1, TILE, stored.shape[3])
+        gathered = by_block_and_head.index_select(0, plan.gather)
+        return gathered.view(-1, self._tile, stored.shape[3])
 
     def _query_tiles(self, plan: TilePlan, q: torch.Tensor) -> torch.Tensor:
-        """Scaled queries, `[tiles, kv heads, rows, head_dim]`."""
+        """Scaled queries, `[tiles, kv heads, rows, head_dim]`; padding rows are zero."""
         shape = self._shape
         if len(self._plans) > 1:
             q = q[plan.first_token : plan.first_token + plan.num_tokens]
         if plan.gather_queries is not None:
             q = q.index_select(0, plan.gather_queries)
-        q = (q * shape.scale).view(
-            -1, plan.query_tokens, shape.num_kv_heads, shape.group, shape.head_dim
-        )
-        tiles = q.transpose(1, 2).reshape(
-            -1, shape.num_kv_heads, plan.query_tokens * shape.group, shape.head_dim
-        )
-        missing = -tiles.shape[2] % 4
-        return functional.pad(tiles, (0, 0, 0, missing)) if missing else tiles
+        rows = plan.query_tokens * shape.group
+        q = q.reshape(-1, plan.query_tokens, shape.num_kv_heads, shape.group, shape.head_dim)
+        padded = q.new_zeros(len(q), shape.num_kv_heads, -(-rows // 4) * 4, shape.head_dim)
+        target = padded[:, :, :rows].unflatten(2, (plan.query_tokens, shape.group))
+        torch.mul(q.transpose(1, 2), shape.scale, out=target)
+        return padded
 
     def _token_rows(self, plan: TilePlan, out: torch.Tensor) -> torch.Tensor:
         """`[tiles * kv heads, rows, head_dim]` to `[tokens, heads * head_dim]`."""
@@ -263,6 +298,15 @@ def _merge_entries(out: torch.Tensor, lse: torch.Tensor, merge: Merge) -> torch.
 def _sum_rows(table: torch.Tensor, merge: Merge, weights: torch.Tensor | None) -> torch.Tensor:
     """Weighted sums of table rows by output row, each in the order of `merge.rows`."""
     return torch.embedding_bag(table, merge.rows, merge.offsets, False, 0, False, weights)[0]
+
+
+def _in_place(
+    query: np.ndarray, number: np.ndarray, place: np.ndarray, first: int, stretch: int
+) -> _Entries:
+    """Entries in the order of their blocks, nobody's blocks between them included."""
+    queries, numbers = np.full(stretch, -1), np.full(stretch, -1)
+    queries[place], numbers[place] = query, number
+    return _Entries(queries, numbers, place, None, first)
 
 
 def _count_within(sizes: np.ndarray) -> np.ndarray:

@@ -58,8 +58,10 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
     """
     announce("reading the model's configuration")
     device = resolve_device(config.device)
+    files = sorted(Path(config.model).glob("*.safetensors"))
     if device.type == "cpu":
-        torch.set_num_threads(cpu_threads(config.threads))
+        size = sum(file.stat().st_size for file in files)
+        torch.set_num_threads(cpu_threads(config.threads, size))
     spec = load_spec(Path(config.model))
     dtype = _dtype(config, spec, device)
     max_model_len = _max_model_len(config, spec)
@@ -83,7 +85,12 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         max_model_len=max_model_len,
     )
     runner = _runner(config, spec, decoder, dtype, device, num_blocks, max_model_len)
-    return EngineParts(_card(config, spec, dtype, device, max_model_len), scheduler, blocks, runner)
+    return EngineParts(
+        _card(config, spec, files, f"{dtype} {device.type}", max_model_len),
+        scheduler,
+        blocks,
+        runner,
+    )
 
 
 def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:
@@ -162,17 +169,16 @@ def _runner(
 def _card(
     config: EngineConfig,
     spec: ModelSpec,
-    dtype: torch.dtype,
-    device: torch.device,
+    files: list[Path],
+    kind: str,
     max_model_len: int,
 ) -> ModelCard:
-    files = sorted(Path(config.model).glob("*.safetensors"))
     return ModelCard(
         id=config.served_name,
         created=int(files[0].stat().st_mtime),
         max_model_len=max_model_len,
         vocab_size=spec.vocab_size,
-        fingerprint=_fingerprint(config, files, f"{dtype} {device.type}"),
+        fingerprint=_fingerprint(config, files, kind),
         eos_token_ids=tuple(spec.eos_token_ids),
     )
 

@@ -10,6 +10,9 @@ import torch
 
 from engine.errors import EngineFault
 
+_CACHED_WEIGHTS = 64 * 2**20
+"""Bytes of weights that count as small."""
+
 log = logging.getLogger(__name__)
 
 
@@ -28,12 +31,19 @@ def resolve_device(wanted: str) -> torch.device:
     return torch.device(wanted)
 
 
-def cpu_threads(wanted: int | None) -> int:
-    """Threads for tensor work: as asked, else the processors this process may use."""
+def cpu_threads(wanted: int | None, weight_bytes: int) -> int:
+    """Threads for tensor work: as asked, else the processors this process may use.
+
+    A model whose weights stay in the caches takes half of them: its operations are too short to
+    gain from more, and threads that wait for each other at the end of each operation wait long
+    when the server process needs a processor in between.
+    """
     if wanted is not None:
         return wanted
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(allowed or 1, _cgroup_limit(Path("/sys/fs/cgroup/cpu.max"))))
+    affinity = hasattr(os, "sched_getaffinity")
+    allowed = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    usable = min(allowed, _cgroup_limit(Path("/sys/fs/cgroup/cpu.max")))
+    return max(1, usable // 2 if weight_bytes < _CACHED_WEIGHTS else usable)
 
 
 def _cgroup_limit(path: Path) -> int:

@@ -112,7 +112,9 @@ def _choice(job: _Job, sample: Sample) -> dict[str, object]:
     count = job.fields.logprob_count
     if count is not None:
         cut = isinstance(sample.stop_reason, str)
-        logprobs = ChatLogprobs(job.engine, count).of_delta(sample.tokens, sample.text, cut=cut)
+        as_ids = job.fields.return_tokens_as_token_ids
+        writer = ChatLogprobs(job.engine, count, as_ids=as_ids)
+        logprobs = writer.of_delta(sample.tokens, sample.text, cut=cut)
     choice: dict[str, object] = {
         "index": sample.index,
         "message": message,
@@ -158,7 +160,11 @@ class _ChoiceWriter:
         self._open = b'{"index":%d,"delta":' % index
         self._logprobs = None
         if job.fields.logprob_count is not None:
-            self._logprobs = ChatLogprobs(job.engine, job.fields.logprob_count)
+            self._logprobs = ChatLogprobs(
+                job.engine,
+                job.fields.logprob_count,
+                as_ids=job.fields.return_tokens_as_token_ids,
+            )
         self._token_ids = job.fields.return_token_ids
         self._prompt = job.prompt
 

@@ -156,7 +156,8 @@ class _LogprobWriter:
     def __init__(self, job: _Job, prompt_index: int) -> None:
         assert job.fields.logprobs is not None
         offset = len(job.prompt_texts[prompt_index])
-        self._legacy = LegacyLogprobs(job.engine, job.fields.logprobs, offset)
+        as_ids = job.fields.return_tokens_as_token_ids
+        self._legacy = LegacyLogprobs(job.engine, job.fields.logprobs, offset, as_ids=as_ids)
         self._skip_special = job.fields.skip_special_tokens
         self._unsaid = job.prompts[prompt_index] if job.fields.echo else ()
 

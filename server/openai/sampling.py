@@ -46,7 +46,6 @@ REFUSED: Mapping[str, Inert] = {
     "use_beam_search": empty,
     "length_penalty": lambda value: value == 1,
     "truncate_prompt_tokens": never,
-    "return_tokens_as_token_ids": empty,
     "spaces_between_special_tokens": lambda value: value is True,
     "logprob_token_ids": empty,
     "n_probs": empty,
@@ -183,6 +182,7 @@ class SamplingFields(Body):
     allowed_token_ids: list[Integer] | None = None
     prompt_logprobs: Integer | None = Field(None, ge=0, le=20)
     return_token_ids: bool = False
+    return_tokens_as_token_ids: bool = False
 
     @property
     def include_usage(self) -> bool:

@@ -30,6 +30,11 @@ def token_text(engine: Engine, token_id: int, *, partial_prefix: str) -> str:
         return partial_prefix + "".join(f"\\x{byte:02x}" for byte in data)
 
 
+def token_name(token_id: int) -> str:
+    """What stands for a token's text under `return_tokens_as_token_ids`: texts can collide."""
+    return f"token_id:{token_id}"
+
+
 def prompt_text(engine: Engine, token_ids: Sequence[int], *, skip_special: bool) -> str:
     """The prompt as text, by the rule for generated text: special tokens are not shown."""
     if skip_special:
@@ -40,8 +45,11 @@ def prompt_text(engine: Engine, token_ids: Sequence[int], *, skip_special: bool)
 class LegacyLogprobs:
     """Builds the `logprobs` objects of one completions choice, piece by piece."""
 
-    def __init__(self, engine: Engine, count: int, text_offset: int) -> None:
+    def __init__(
+        self, engine: Engine, count: int, text_offset: int, *, as_ids: bool = False
+    ) -> None:
         self._engine = engine
+        self._as_ids = as_ids
         self._count = count
         self._text_offset = text_offset  # code points of the prompt
 
@@ -86,6 +94,8 @@ class LegacyLogprobs:
         arrays["top_logprobs"].append(top)
 
     def _text(self, token_id: int) -> str:
+        if self._as_ids:
+            return token_name(token_id)
         return token_text(self._engine, token_id, partial_prefix="bytes:")
 
 
@@ -116,8 +126,9 @@ def _prompt_offsets(
 class ChatLogprobs:
     """Builds the `logprobs` objects of one chat choice. Special tokens have no entry."""
 
-    def __init__(self, engine: Engine, count: int) -> None:
+    def __init__(self, engine: Engine, count: int, *, as_ids: bool = False) -> None:
         self._engine = engine
+        self._as_ids = as_ids
         self._count = count
         self._surplus = 0  # bytes of tokens beyond the bytes of text
 
@@ -144,8 +155,9 @@ class ChatLogprobs:
 
     def _value(self, token_id: int, logprob: float) -> dict[str, object]:
         special = self._engine.is_special(token_id)
+        text = token_text(self._engine, token_id, partial_prefix="")
         return {
-            "token": token_text(self._engine, token_id, partial_prefix=""),
+            "token": token_name(token_id) if self._as_ids else text,
             "logprob": finite(logprob),
             "bytes": None if special else list(self._engine.token_bytes(token_id)),
         }

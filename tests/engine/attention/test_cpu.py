@@ -13,15 +13,14 @@ from engine.sampling_params import SamplingParams
 from engine.scheduling.plan import ScheduledSequence, StepPlan
 from engine.scheduling.sequence import Sequence
 
-BLOCK = 16
 MAX_LEN = 640
 SHAPES = [(4, 2, 16), (3, 1, 16), (9, 3, 64), (2, 2, 32), (14, 2, 64)]
 
 
-def make_sequence(row: int, length: int) -> Sequence:
+def make_sequence(row: int, length: int, block: int) -> Sequence:
     """A sequence of `length` known tokens whose blocks are scattered over the cache."""
-    blocks = -(-length // BLOCK)
-    first = row * (MAX_LEN // BLOCK)
+    blocks = -(-length // block)
+    first = row * (MAX_LEN // block)
     return Sequence(
         request_id=str(row),
         prompt_token_ids=list(range(length)),
@@ -29,21 +28,21 @@ def make_sequence(row: int, length: int) -> Sequence:
         seed=0,
         max_new_tokens=1,
         eos_token_ids=frozenset(),
-        block_ids=[1 + first + (7 * n) % (MAX_LEN // BLOCK) for n in range(blocks)],
+        block_ids=[1 + first + (7 * n) % (MAX_LEN // block) for n in range(blocks)],
         row=row,
     )
 
 
-def make_batch(chunks: list[tuple[Sequence, int, int]]) -> ForwardBatch:
+def make_batch(chunks: list[tuple[Sequence, int, int]], block: int) -> ForwardBatch:
     plan = StepPlan(tuple(ScheduledSequence(s, start, n, samples=True) for s, start, n in chunks))
-    return build_forward_batch(plan, BlockTables(8, MAX_LEN // BLOCK), BLOCK, torch.device("cpu"))
+    return build_forward_batch(plan, BlockTables(8, MAX_LEN // block), block, torch.device("cpu"))
 
 
-def make_cache(shape: AttentionShape) -> KVCache:
+def make_cache(shape: AttentionShape, block: int) -> KVCache:
     cache = KVCache(
         num_layers=len(shape.windows),
-        num_blocks=8 * MAX_LEN // BLOCK + 1,
-        block_size=BLOCK,
+        num_blocks=8 * MAX_LEN // block + 1,
+        block_size=block,
         num_kv_heads=shape.num_kv_heads,
         head_dim=shape.head_dim,
         dtype=torch.float32,
@@ -79,31 +78,41 @@ CHUNKS = [
 ]
 
 
+@pytest.mark.parametrize("block", [16, 64, 128])
 @pytest.mark.parametrize("heads", SHAPES)
 @pytest.mark.parametrize("chunks", CHUNKS)
 def test_equals_the_reference(
-    heads: tuple[int, int, int], chunks: list[tuple[int, int, int]]
+    heads: tuple[int, int, int], chunks: list[tuple[int, int, int]], block: int
 ) -> None:
     shape = make_shape(*heads)
-    batch = make_batch([(make_sequence(row, s + n), s, n) for row, s, n in chunks])
+    batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
     q, k, v = inputs(shape, batch)
     for layer in range(2):
-        want = ReferenceAttention(shape, make_cache(shape)).begin(batch).attend(layer, q, k, v)
-        got = CpuAttention(shape, make_cache(shape)).begin(batch).attend(layer, q, k, v)
+        reference = ReferenceAttention(shape, make_cache(shape, block))
+        want = reference.begin(batch).attend(layer, q, k, v)
+        got = CpuAttention(shape, make_cache(shape, block)).begin(batch).attend(layer, q, k, v)
         torch.testing.assert_close(got, want, atol=2e-6, rtol=1e-5)
 
 
+def test_blocks_that_do_not_fit_the_tile_are_refused() -> None:
+    shape = make_shape(2, 2, 32)
+    with pytest.raises(ValueError, match="block_size 40"):
+        CpuAttention(shape, make_cache(shape, 40))
+
+
+@pytest.mark.parametrize("block", [16, 64])
 @pytest.mark.parametrize("heads", SHAPES)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_row_is_the_same_bits_alone_in_a_batch_and_in_any_chunking(
-    heads: tuple[int, int, int], threads: int
+    heads: tuple[int, int, int], threads: int, block: int
 ) -> None:
     shape = make_shape(*heads)
-    cache = make_cache(shape)
-    subject, others = make_sequence(0, 400), [make_sequence(r, 640) for r in (1, 2, 3)]
+    cache = make_cache(shape, block)
+    subject = make_sequence(0, 400, block)
+    others = [make_sequence(row, 640, block) for row in (1, 2, 3)]
 
     def rows(chunks: list[tuple[Sequence, int, int]], layer: int) -> dict[int, torch.Tensor]:
-        batch = make_batch(chunks)
+        batch = make_batch(chunks, block)
         out = CpuAttention(shape, cache).begin(batch).attend(layer, *inputs(shape, batch))
         mine = [n for n, (s, _, _) in enumerate(chunks) if s is subject][0]
         first = int(batch.query_starts[mine])

@@ -216,6 +216,13 @@ def test_streamed_echo_and_logprobs_join_to_the_whole() -> None:
     assert chunks[0]["choices"][0]["prompt_token_ids"] == whole["prompt_token_ids"]
 
 
+def test_tokens_can_be_named_by_id() -> None:
+    fields = {"logprobs": 1, "max_tokens": 2, "return_tokens_as_token_ids": True}
+    entries = Client().complete(**fields).json["choices"][0]["logprobs"]
+    names = [*entries["tokens"], *entries["top_logprobs"][0]]
+    assert all(name.startswith("token_id:") for name in names)
+
+
 def test_f75_ignore_eos_runs_to_the_limit() -> None:
     reply = Client().complete(ignore_eos=True, max_tokens=50).json
     assert reply["usage"]["completion_tokens"] == 50

@@ -1,0 +1,169 @@
+"""Statements of the OpenAI contract that only the real engine can show (numbers as there)."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from engine import EMBEDDED_MODEL
+
+STORY = "Once upon a time, there was a little dog"
+
+
+class Api:
+    """Completions of the shared server, as plain dicts."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.model = httpx.get(f"{url}/v1/models").json()["data"][0]["id"]
+
+    def complete(self, prompt: Any = STORY, **body: Any) -> dict[str, Any]:
+        sent = {"model": self.model, "prompt": prompt, **body}
+        answer = httpx.post(f"{self.url}/v1/completions", json=sent, timeout=120)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def text(self, prompt: Any = STORY, **body: Any) -> str:
+        return self.complete(prompt, **body)["choices"][0]["text"]
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text, as the server's own logprobs name them."""
+        body = {"echo": True, "max_tokens": 0, "logprobs": 0, "return_tokens_as_token_ids": True}
+        entries = self.complete(text, add_special_tokens=False, **body)["choices"][0]["logprobs"]
+        return [int(name.removeprefix("token_id:")) for name in entries["tokens"]]
+
+    def stream(self, prompt: Any = STORY, **body: Any) -> list[str]:
+        """Text deltas of a streamed completion."""
+        sent = {"model": self.model, "prompt": prompt, "stream": True, **body}
+        with httpx.stream("POST", f"{self.url}/v1/completions", json=sent, timeout=120) as answer:
+            events = [line[6:] for line in answer.iter_lines() if line.startswith("data: {")]
+        return [json.loads(event)["choices"][0]["text"] for event in events]
+
+
+@pytest.fixture(scope="module")
+def api(live_server: str) -> Api:
+    return Api(live_server)
+
+
+def test_f1_all_prompt_forms_mean_the_same(api: Api) -> None:
+    ids = api.ids(STORY)
+    forms = (STORY, [STORY], ids, [ids])
+    texts = {api.text(f, temperature=0, add_special_tokens=False) for f in forms}
+    assert len(texts) == 1
+
+
+def test_f6_f7_scoring_entries_are_complete_and_exact(api: Api) -> None:
+    ids = api.ids(STORY + " who liked to play.")
+    body = api.complete(ids, echo=True, max_tokens=1, logprobs=1, temperature=0)
+    entries = body["choices"][0]["logprobs"]
+    assert {len(entries[key]) for key in entries} == {len(ids) + 1}
+    assert entries["token_logprobs"][0] is None
+    best = [max(top.values()) for top in entries["top_logprobs"][1:]]
+    matches = [a == b for a, b in zip(entries["token_logprobs"][1:], best, strict=True)]
+    assert any(matches) and not all(matches)
+    assert matches[-1], "the greedy token is the most likely one, to the last bit"
+
+
+def test_f13_a_bias_forces_and_forbids_a_token(api: Api) -> None:
+    token = api.ids(" dog")[0]
+    forced = api.text(temperature=0, max_tokens=5, logit_bias={str(token): 100})
+    assert forced == " dog" * 5
+    usual = api.ids(api.text(temperature=0, max_tokens=1))[0]
+    banned = api.text(temperature=0, max_tokens=1, logit_bias={str(usual): -100})
+    assert api.ids(banned)[0] != usual
+
+
+def test_f20_f22_stop_strings_at_every_cut_of_the_text(api: Api) -> None:
+    whole = api.text(temperature=0, max_tokens=24)
+    for start in range(2, len(whole) - 6, 5):
+        stop = whole[start : start + 4]
+        wanted = whole[: whole.index(stop)]
+        body = {"temperature": 0, "max_tokens": 24, "stop": [stop, "never said"]}
+        assert api.text(**body) == wanted
+        deltas = api.stream(**body)
+        assert "".join(deltas) == wanted
+    held = whole[-1] + "and more that does not come"
+    assert "".join(api.stream(temperature=0, max_tokens=24, stop=held)) == whole
+
+
+def test_f23_f24_greedy_and_seeded_texts_stay_the_same_in_a_busy_batch(api: Api) -> None:
+    greedy = {"temperature": 0, "max_tokens": 40}
+    seeded = {"temperature": 1.2, "max_tokens": 40, "seed": 11}
+    alone = api.text(**greedy), api.text(**seeded)
+    with ThreadPoolExecutor(24) as pool:
+        noise = [
+            pool.submit(api.text, STORY[: 5 + n], max_tokens=60, temperature=1.5) for n in range(20)
+        ]
+        busy = pool.submit(api.text, **greedy), pool.submit(api.text, **seeded)
+        assert (busy[0].result(), busy[1].result()) == alone
+        assert all(len(future.result()) > 0 for future in noise)
+    assert api.text(**{**seeded, "seed": 12}) != alone[1]
+    pair = [choice["text"] for choice in api.complete(**seeded, n=2)["choices"]]
+    assert pair[0] == alone[1] != pair[1]
+    assert pair == [choice["text"] for choice in api.complete(**seeded, n=2)["choices"]]
+
+
+def test_f25_temperature_does_not_move_reported_logprobs(api: Api) -> None:
+    tops = [
+        api.complete(max_tokens=1, logprobs=5, temperature=t)["choices"][0]["logprobs"][
+            "top_logprobs"
+        ][0]
+        for t in (0, 0.5, 2)
+    ]
+    common = set(tops[0]) & set(tops[1]) & set(tops[2])
+    assert len(common) >= 5
+    assert all(tops[0][name] == tops[1][name] == tops[2][name] for name in common)
+
+
+def test_f27_f28_which_penalty_counts_the_prompt(api: Api) -> None:
+    prompt = STORY + " named Max. Max"
+    plain = api.text(prompt, temperature=0, max_tokens=1)
+    assert api.text(prompt, temperature=0, max_tokens=1, frequency_penalty=2) == plain
+    repeating = " dog dog dog dog dog dog"
+    favourite = api.text(repeating, temperature=0, max_tokens=1)
+    if favourite in repeating:
+        penalized = api.text(repeating, temperature=0, max_tokens=1, repetition_penalty=5)
+        assert penalized not in (favourite, "")
+    forced = {"logit_bias": {str(api.ids(" dog")[0]): 60}, "temperature": 0, "max_tokens": 8}
+    assert api.text(**forced) == " dog" * 8
+    assert api.text(**forced, frequency_penalty=2, presence_penalty=2) == " dog" * 8
+    lighter = {**forced, "logit_bias": {str(api.ids(" dog")[0]): 12}}
+    assert api.text(**lighter, frequency_penalty=2).count(" dog") < api.text(**lighter).count(
+        " dog"
+    )
+
+
+def test_f75_f76_ends_can_be_put_off(api: Api) -> None:
+    body = api.complete(ignore_eos=True, max_tokens=50)
+    assert body["usage"]["completion_tokens"] == 50
+    assert body["choices"][0]["finish_reason"] == "length"
+    whole = api.text(temperature=0, max_tokens=30, ignore_eos=True)
+    stop = whole[3:5]
+    late = api.complete(temperature=0, max_tokens=30, ignore_eos=True, stop=stop, min_tokens=20)
+    assert late["usage"]["completion_tokens"] >= 20
+
+
+def test_f81_a_second_long_prompt_is_cached_and_answered_alike(api: Api) -> None:
+    prompt = "The cat and the dog went to the park to play with the red ball. " * 12
+    first = api.complete(prompt, temperature=0, max_tokens=20)
+    second = api.complete(prompt, temperature=0, max_tokens=20)
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+    assert second["choices"][0]["text"] == first["choices"][0]["text"]
+
+
+def test_f83_scores_equal_those_of_transformers(api: Api) -> None:
+    from transformers import AutoModelForCausalLM
+
+    ids = [4088, *api.ids(STORY + ". He was very happy. One day, he found a big red ball.")]
+    model = AutoModelForCausalLM.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
+    with torch.inference_mode():
+        logprobs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    wanted = [logprobs[n, token].item() for n, token in enumerate(ids[1:])]
+    body = api.complete(ids, echo=True, max_tokens=1, logprobs=1, temperature=0)
+    got = body["choices"][0]["logprobs"]["token_logprobs"][1:-1]
+    assert got == pytest.approx(wanted, abs=1e-3)

@@ -32,7 +32,7 @@ class EngineProcess:
         self._folder = tempfile.mkdtemp(prefix="diglot-")  # mode 0700: the sockets are private
         self._context = zmq.Context()
         self._to_engine = self._context.socket(zmq.PUSH)
-        self._from_engine = zmq.asyncio.Context.shadow(self._context).socket(zmq.PULL)
+        self._from_engine = zmq.asyncio.Context(self._context).socket(zmq.PULL)
         for socket, name in (
             (self._to_engine, ipc.TO_ENGINE),
             (self._from_engine, ipc.FROM_ENGINE),

@@ -33,7 +33,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
-    logit_bias: dict[int, float] = msgspec.field(default_factory=dict)
+    logit_bias: dict[int, float] = msgspec.field(default_factory=dict[int, float])
     allowed_token_ids: tuple[int, ...] | None = None
     seed: int | None = None  # None: fresh entropy; any 64-bit integer otherwise
     stop: tuple[str, ...] = ()

@@ -43,7 +43,7 @@ class ChatPrompt(msgspec.Struct, frozen=True):
     add_generation_prompt: bool = True
     continue_final: bool = False
     add_special_tokens: bool = False
-    template_args: dict[str, object] = msgspec.field(default_factory=dict)
+    template_args: dict[str, object] = msgspec.field(default_factory=dict[str, object])
 
 
 Prompt = TextPrompt | TokenPrompt | ChatPrompt

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("diglot")
 
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_LOOPBACK: dict[str, str] = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _POLL_SECONDS = 0.1
 _LEAVE_SECONDS = 5
 """How long connections may take to close once the engine has stopped."""
@@ -81,7 +81,7 @@ class DrainingServer(uvicorn.Server):
     def url(self) -> str:
         """Where the server listens, once it has started."""
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        host = _LOOPBACK.get(host, host)  # an address to call, where all are listened on
+        host = str(_LOOPBACK.get(host, host))  # one to call, where all are listened on
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def _drain(self) -> None:

@@ -70,7 +70,8 @@ class Transformers:
     def __init__(self, model: Path) -> None:
         from transformers import AutoModelForCausalLM
 
-        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        self._model: Any = loaded.eval()
 
     def run(self, batch: int, vocab_size: int) -> dict[str, float]:
         """As `Diglot.run`; the first token's time is that of a run for one token."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import openai
 import pytest
 from google import genai
 from google.genai import errors, types
 
 PROMPT = "Tell me a short story about a dog."
-GREEDY = {"temperature": 0.0, "max_tokens": 24}
+GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 24}
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def model_name(chat: openai.OpenAI) -> str:
 
 def test_openai_chat_streamed_equals_unstreamed(chat: openai.OpenAI) -> None:
     model = model_name(chat)
-    messages = [{"role": "user", "content": PROMPT}]
+    messages: Any = [{"role": "user", "content": PROMPT}]
     whole = chat.chat.completions.create(model=model, messages=messages, **GREEDY)
     stream = chat.chat.completions.create(
         model=model,
@@ -36,12 +38,13 @@ def test_openai_chat_streamed_equals_unstreamed(chat: openai.OpenAI) -> None:
         stream_options={"include_usage": True},
         **GREEDY,
     )
-    chunks = list(stream)
+    chunks: list[Any] = list(stream)
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == whole.choices[0].message.content
     assert text
-    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
-    assert chunks[-1].usage.prompt_tokens == whole.usage.prompt_tokens
+    streamed, usage = chunks[-1].usage, whole.usage
+    assert usage is not None and usage.total_tokens == streamed.total_tokens
+    assert usage.completion_tokens == streamed.completion_tokens
 
 
 def test_openai_completions_streamed_equals_unstreamed(chat: openai.OpenAI) -> None:
@@ -81,7 +84,9 @@ def test_gemini_streamed_equals_unstreamed(gemini: genai.Client, chat: openai.Op
     chunks = list(stream)
     assert "".join(chunk.text or "" for chunk in chunks) == whole.text
     assert whole.text
-    assert chunks[-1].usage_metadata.total_token_count == whole.usage_metadata.total_token_count
+    streamed, usage = chunks[-1].usage_metadata, whole.usage_metadata
+    assert streamed is not None and usage is not None
+    assert streamed.total_token_count == usage.total_token_count
 
 
 def test_gemini_chat_counts_models_and_errors(gemini: genai.Client, chat: openai.OpenAI) -> None:
@@ -94,6 +99,7 @@ def test_gemini_chat_counts_models_and_errors(gemini: genai.Client, chat: openai
     answered = gemini.models.generate_content(
         model=model, contents=PROMPT, config=types.GenerateContentConfig(max_output_tokens=1)
     )
+    assert answered.usage_metadata is not None
     assert counted.total_tokens == answered.usage_metadata.prompt_token_count
     assert model in [(listed.name or "").removeprefix("models/") for listed in gemini.models.list()]
     with pytest.raises(errors.ClientError) as wrong:

@@ -82,7 +82,9 @@ class ServerSettings(BaseSettings):
         default=True, description="Make every result independent of what else runs, bit for bit."
     )
     threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of the engine; the physical cores by default."
+        default=None,
+        ge=1,
+        description="CPU threads of the engine; all cores by default, half for a tiny model.",
     )
 
     max_queued_requests: int = Field(

@@ -232,6 +232,7 @@ class CpuStepAttention:
         if plan.merge is not None:
             out = _merge_entries(out, _log_sum_exp(scores, weights), plan.merge)
         else:
+            assert plan.tile_entry is not None
             out = out.unflatten(0, (-1, heads)).index_select(0, plan.tile_entry).flatten(0, 1)
         return self._token_rows(plan, out)
 

@@ -1,0 +1,1 @@
+"""The small chat model the server starts with when no other model is named."""

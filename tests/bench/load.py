@@ -23,7 +23,8 @@ class Timeline:
 
     @property
     def complete(self) -> bool:
-        return b"[DONE]" in self.tail
+        """Whether the last event said why the sample ended; not every server sends [DONE]."""
+        return b'"finish_reason":"' in self.tail
 
 
 async def stream(host: str, port: int, body: dict[str, Any]) -> Timeline:
@@ -40,7 +41,7 @@ async def stream(host: str, port: int, body: dict[str, Any]) -> Timeline:
     while data := await reader.read(65536):
         now = time.perf_counter() - began
         timeline.events += [now] * data.count(b"data: {")
-        timeline.tail = (timeline.tail + data)[-256:]
+        timeline.tail = (timeline.tail + data)[-1024:]
     writer.close()
     return timeline
 
@@ -61,10 +62,11 @@ async def closed_loop(
     return time.perf_counter() - began, timelines
 
 
-def figures(wall: float, timelines: list[Timeline], tokens: int) -> dict[str, float]:
+def figures(wall: float, timelines: list[Timeline], tokens: int | None) -> dict[str, float]:
     """Throughput in tokens per second; latencies in milliseconds.
 
-    `tokens` is what each request generates; events may carry more than one.
+    `tokens` is what each request generates; None counts an event as a token, the last one, which
+    only says why it ended, excepted.
     """
     assert all(timeline.complete for timeline in timelines), "a stream broke off"
     first = [timeline.events[0] * 1e3 for timeline in timelines]
@@ -73,8 +75,9 @@ def figures(wall: float, timelines: list[Timeline], tokens: int) -> dict[str, fl
         for timeline in timelines
         for early, late in zip(timeline.events, timeline.events[1:], strict=False)
     ]
+    counts = [len(timeline.events) - 1 if tokens is None else tokens for timeline in timelines]
     return {
-        "throughput": len(timelines) * tokens / wall,
+        "throughput": sum(counts) / wall,
         "ttft_p50": percentile(first, 0.5),
         "ttft_p99": percentile(first, 0.99),
         "itl_p50": percentile(gaps, 0.5),

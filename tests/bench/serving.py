@@ -35,6 +35,7 @@ from tests.bench.load import closed_loop, figures
 
 HOST = "127.0.0.1"
 NEW_TOKENS = offline.NEW_TOKENS
+PROMPT_LETTERS = 128  # as many tokens for a byte vocabulary, fewer for the embedded one
 ROUNDS = 3
 STARTUP_SECONDS = 120
 FIRST_ANSWER_SECONDS = 90
@@ -56,25 +57,28 @@ def diglot_command(model: Path, port: int) -> list[str]:
 def transformers_command(model: Path, port: int) -> list[str]:
     """How `transformers serve` is started, with its continuous batching."""
     return [
-        *(sys.executable, "-m", "transformers.cli.transformers", "serve", str(model)),
+        *(str(Path(sys.executable).with_name("transformers")), "serve", str(model)),
         *("--host", HOST, "--port", str(port), "--dtype", "float32", "--device", "cpu"),
         "--continuous-batching",
     ]
 
 
-def requests(model: Path, count: int, vocab_size: int, name: str) -> list[dict[str, Any]]:
-    """Bodies with token prompts, the same for every server."""
-    return [
-        {
-            "model": name,
-            "prompt": ids,
-            "max_tokens": NEW_TOKENS,
-            "temperature": 0,
-            "ignore_eos": True,
-            "stream": True,
-        }
-        for ids in offline.prompts(count, vocab_size)
-    ]
+def requests(model: Path, count: int, *, ours: bool) -> list[dict[str, Any]]:
+    """Bodies of the same texts for every server; the peer refuses `ignore_eos`."""
+    generator = torch.Generator().manual_seed(count)
+    bodies: list[dict[str, Any]] = []
+    for _ in range(count):
+        letters = torch.randint(97, 123, (PROMPT_LETTERS,), generator=generator)
+        body = {"prompt": bytes(letters.tolist()).decode(), "max_tokens": NEW_TOKENS}
+        extra = {"ignore_eos": True} if ours else {}
+        name = served_name(model) if ours else str(model)
+        bodies.append({"model": name, **body, "temperature": 0, "stream": True, **extra})
+    return bodies
+
+
+def served_name(model: Path) -> str:
+    """What our server calls the model."""
+    return "diglot-mini" if model == model_directory("embedded") else model.name
 
 
 @contextlib.contextmanager
@@ -117,7 +121,7 @@ def measure_server(
         warm_up = closed_loop(HOST, port, bodies[:2], 2)
         await asyncio.wait_for(warm_up, FIRST_ANSWER_SECONDS)
         wall, timelines = await closed_loop(HOST, port, bodies, concurrency)
-        return figures(wall, timelines, NEW_TOKENS)
+        return figures(wall, timelines, NEW_TOKENS if bodies[0].get("ignore_eos") else None)
 
     with running(command, port):
         try:
@@ -131,13 +135,11 @@ def measure_server(
 def measure(name: str, levels: list[int], rounds: int, peers: bool) -> dict[str, Any]:
     """Every concurrency of one model."""
     model = model_directory(name)
-    vocab_size = json.loads((model / "config.json").read_text())["vocab_size"]
-    served = "diglot-mini" if name == "embedded" else model.name
     result: dict[str, Any] = {}
     for level in levels:
         count = max(8, 2 * level)
-        ours = requests(model, count, vocab_size, served)
-        theirs = requests(model, count, vocab_size, str(model))
+        ours = requests(model, count, ours=True)
+        theirs = requests(model, count, ours=False)
         runs = {"diglot": partial(measure_server, diglot_command(model, 8191), 8191, ours, level)}
         if peers:
             runs["transformers serve"] = partial(
@@ -149,6 +151,9 @@ def measure(name: str, levels: list[int], rounds: int, peers: bool) -> dict[str,
             peers = False  # said in the output; the other levels go on without it
             result["peer"] = f"transformers serve skipped: {failure}"
             figures_by_server = interleave(rounds, {"diglot": runs["diglot"]})
+        if len(figures_by_server) > 1:
+            rates = [figures["throughput"] for figures in figures_by_server.values()]
+            figures_by_server["throughput ratio"] = round(rates[0] / rates[1], 2)
         result[f"concurrency {level}"] = figures_by_server
     result["engine offline"] = offline_rate(name, max(levels))
     top = result[f"concurrency {max(levels)}"]["diglot"]["throughput"]
@@ -185,7 +190,7 @@ def main() -> None:
     results = {
         name: measure(name, options.concurrency, options.rounds, peers) for name in options.models
     }
-    setting = {"prompt": offline.PROMPT_TOKENS, "new": NEW_TOKENS, "dtype": "float32"}
+    setting = {"prompt letters": PROMPT_LETTERS, "new": NEW_TOKENS, "dtype": "float32"}
     line = {"bench": "serving", "unit": "tokens/s and ms", **setting, **machine()}
     print(json.dumps({**line, "peers": peers, "models": results}))
 

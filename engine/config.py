@@ -19,7 +19,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `model` is a Hugging Face style directory. `max_model_len` None takes the model's own limit.
     `kv_cache_tokens` None fits the cache to `memory_fraction` of the free memory (bounded on CPU).
     `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and of
-    cache hits, bit for bit.
+    cache hits, bit for bit; None does so where it is offered, which is on a CPU.
     """
 
     model: str = str(EMBEDDED_MODEL)
@@ -33,5 +33,5 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_num_sequences: int = 256
     max_num_batched_tokens: int = 1024  # tokens of one step
     prefix_cache: bool = True
-    batch_invariant: bool = True
+    batch_invariant: bool | None = None
     threads: int | None = None  # None: physical cores this process may use

@@ -78,8 +78,9 @@ class ServerSettings(BaseSettings):
     prefix_cache: bool = Field(
         default=True, description="Reuse the KV cache of equal prompt beginnings."
     )
-    batch_invariant: bool = Field(
-        default=True, description="Make every result independent of what else runs, bit for bit."
+    batch_invariant: bool | None = Field(
+        default=None,
+        description="Make every result independent of what else runs; by default on a CPU.",
     )
     threads: int | None = Field(
         default=None,

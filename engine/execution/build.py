@@ -17,6 +17,7 @@ from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables
 from engine.attention.kv_cache import KVCache, blocks_that_fit
 from engine.config import EngineConfig
+from engine.errors import EngineFault
 from engine.execution.machine import cpu_threads, free_bytes, resolve_device
 from engine.execution.model_runner import ModelRunner
 from engine.models.decoder import Decoder
@@ -72,7 +73,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         dtype=dtype,
         device=device,
         max_model_len=max_model_len,
-        batch_invariant=config.batch_invariant,
+        batch_invariant=_batch_invariant(config, device),
     )
     announce("making the key-value cache")
     num_blocks = _num_blocks(config, spec, dtype, device, max_model_len)
@@ -97,6 +98,15 @@ def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:
     """The shortest of what the model, the operator and the cache allow."""
     limits = (spec.max_position_embeddings, config.max_model_len, config.kv_cache_tokens)
     return min(limit for limit in limits if limit is not None)
+
+
+def _batch_invariant(config: EngineConfig, device: torch.device) -> bool:
+    """Raises `EngineFault` where the promise is asked for but cannot be kept."""
+    if device.type == "cpu":
+        return config.batch_invariant is not False
+    if config.batch_invariant:
+        raise EngineFault("--batch-invariant is offered on a CPU only.")
+    return False
 
 
 def _dtype(config: EngineConfig, spec: ModelSpec, device: torch.device) -> torch.dtype:

@@ -34,7 +34,7 @@ ROUNDS = 3
 class Diglot:
     """This project's engine core, in process."""
 
-    def __init__(self, model: Path, *, batch_invariant: bool = True) -> None:
+    def __init__(self, model: Path) -> None:
         config = EngineConfig(
             model=str(model),
             dtype="float32",
@@ -42,7 +42,6 @@ class Diglot:
             threads=THREADS,
             prefix_cache=False,
             max_num_batched_tokens=4096,
-            batch_invariant=batch_invariant,
         )
         self._core = EngineCore(*build_parts(config, lambda phase: None))
         self._runs = 0

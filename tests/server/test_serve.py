@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,15 @@ def test_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_welcome_shows_a_call_per_dialect() -> None:
     text = welcome("http://h:1", "m", with_key=True)
-    for part in ("/v1/chat/completions", "/v1beta/models/m:generateContent", "from openai", "KEY"):
+    for part in (
+        "/v1/chat/completions",
+        "/v1beta/models/m:generateContent",
+        "openai.OpenAI",
+        "KEY",
+    ):
         assert part in text
+    program = text.partition('python -c "')[2].partition('"\n')[0]
+    ast.parse(program)  # it runs as pasted
     assert "Bearer" not in welcome("http://h:1", "m", with_key=False)
 
 

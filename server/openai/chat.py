@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from fastapi import Request
@@ -16,13 +17,12 @@ from engine import Engine, TextDelta
 from server.body import read_json
 from server.generation import Generation, Sample
 from server.openai.chat_schema import ChatRequest, check_chat
-from server.openai.endpoint import check_context, json_response, new_head
-from server.openai.frames import DONE, Chunks, error_writer, line
+from server.openai.endpoint import check_context, new_head, reply
+from server.openai.frames import DONE, Chunks, line
 from server.openai.sampling import NAMES, sampling_params
 from server.openai.tokens import ChatLogprobs, prompt_logprobs_object
 from server.openai.usage import choice_usage, usage_object
 from server.openai.wire import parse
-from server.sse import PING, EventStream, run_until_disconnect
 from server.state import AppState
 
 CHAT_NAMES = {**NAMES, "prompt": "messages"}
@@ -39,17 +39,14 @@ async def create_chat_completion(state: AppState, request: Request) -> Response:
     fields = parse(ChatRequest, body, state.unknown_fields)
     check_chat(fields, body)
     job = _prepare(state, fields)
-    generation = job.generation
-    if not fields.stream:
-        samples = await run_until_disconnect(request, generation.collect(), generation.abort)
-        return json_response(_answer(job, samples))
-    await run_until_disconnect(request, generation.start(), generation.abort)
-    return EventStream(
-        _frames(job),
-        abort=generation.abort,
-        error_frames=error_writer(CHAT_NAMES),
-        keep_alive=PING,
-        keep_alive_seconds=state.settings.keep_alive_seconds,
+    return await reply(
+        state,
+        request,
+        job.generation,
+        stream=fields.stream,
+        answer=partial(_answer, job),
+        frames=partial(_frames, job),
+        names=CHAT_NAMES,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 from fastapi import Request
@@ -16,6 +16,10 @@ from fastapi.responses import Response
 from engine import ContextLengthExceeded, EngineError, ModelCard
 from server.dialects import openai_response
 from server.errors import openai_error
+from server.generation import Generation, Sample
+from server.openai.frames import error_writer
+from server.sse import PING, EventStream, run_until_disconnect
+from server.state import AppState
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -30,6 +34,35 @@ def speaking_openai(handler: Handler, names: Mapping[str, str]) -> Handler:
             return openai_response(openai_error(error, names))
 
     return handle
+
+
+async def reply(
+    state: AppState,
+    request: Request,
+    generation: Generation,
+    *,
+    stream: bool,
+    answer: Callable[[list[Sample]], object],
+    frames: Callable[[], AsyncIterator[bytes]],
+    names: Mapping[str, str],
+) -> Response:
+    """Run a generation and write it: `answer` makes the whole body, `frames` the stream's.
+
+    Raises:
+        EngineError: anything that goes wrong before the first result.
+        ClientGone: the client left.
+    """
+    if not stream:
+        samples = await run_until_disconnect(request, generation.collect(), generation.abort)
+        return json_response(answer(samples))
+    await run_until_disconnect(request, generation.start(), generation.abort)
+    return EventStream(
+        frames(),
+        abort=generation.abort,
+        error_frames=error_writer(names),
+        keep_alive=PING,
+        keep_alive_seconds=state.settings.keep_alive_seconds,
+    )
 
 
 def new_head(kind: str, prefix: str, model: str, card: ModelCard) -> dict[str, object]:

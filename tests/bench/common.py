@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -121,6 +122,14 @@ def _byte_tokenizer(vocab_size: int) -> dict[str, Any]:
         },
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
     }
+
+
+def peer_note(wanted: bool, *modules: str) -> str | None:
+    """Why the peer does not take part; None when it does."""
+    if not wanted:
+        return "skipped: --no-peers"
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    return f"skipped: no {', '.join(missing)}; `make bench-peers` installs it" if missing else None
 
 
 def median(values: list[float], digits: int = 1) -> float:

@@ -24,7 +24,7 @@ from engine.core import EngineCore
 from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
-from tests.bench.common import THREADS, interleave, machine, model_directory
+from tests.bench.common import THREADS, interleave, machine, model_directory, peer_note
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48
@@ -139,12 +139,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
+    note = peer_note(not options.no_peers, "transformers")
     results = {
-        name: measure(name, options.batches, options.rounds, not options.no_peers)
+        name: measure(name, options.batches, options.rounds, note is None)
         for name in options.models
     }
     setting = {"prompt": PROMPT_TOKENS, "new": NEW_TOKENS, "dtype": "float32", "greedy": True}
-    line = {"bench": "engine", "unit": "tokens/s", **setting, **machine(), "models": results}
+    line = {"bench": "engine", "unit": "tokens/s", **setting, **machine()}
+    line |= {"peer": note or "transformers generate", "models": results}
     print(json.dumps(line))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -30,7 +29,7 @@ from typing import Any
 import torch
 
 from tests.bench import engine as offline
-from tests.bench.common import THREADS, interleave, machine, model_directory
+from tests.bench.common import THREADS, interleave, machine, model_directory, peer_note
 from tests.bench.load import closed_loop, figures
 
 HOST = "127.0.0.1"
@@ -186,13 +185,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
-    peers = not options.no_peers and importlib.util.find_spec("transformers") is not None
+    note = peer_note(not options.no_peers, "transformers", "accelerate")
     results = {
-        name: measure(name, options.concurrency, options.rounds, peers) for name in options.models
+        name: measure(name, options.concurrency, options.rounds, note is None)
+        for name in options.models
     }
     setting = {"prompt letters": PROMPT_LETTERS, "new": NEW_TOKENS, "dtype": "float32"}
     line = {"bench": "serving", "unit": "tokens/s and ms", **setting, **machine()}
-    print(json.dumps({**line, "peers": peers, "models": results}))
+    print(json.dumps({**line, "peer": note or "transformers serve", "models": results}))
 
 
 if __name__ == "__main__":

@@ -48,7 +48,6 @@ class EngineClient:
         self._phase = "starting"
         self._model: ModelCard | None = None
         self._stats = EngineStats()
-        self._startup_seconds: dict[str, float] = {}
         self._tokenizer: Tokenizer | None = None
         self._template: ChatTemplate | None = None
         self._process: EngineProcess | None = None
@@ -74,21 +73,11 @@ class EngineClient:
         """See `Engine.stats`."""
         return self._stats
 
-    @property
-    def startup_seconds(self) -> dict[str, float]:
-        """Seconds that each phase of the last start-up took."""
-        return self._startup_seconds
-
     # Life
 
     async def start(self) -> None:
         """See `Engine.start`."""
         self._supervisor = asyncio.create_task(self._supervise())
-
-    async def wait_stopped(self) -> None:
-        """Wait until the engine is given up; raises `EngineFault` when it cannot start."""
-        if self._supervisor is not None:
-            await asyncio.shield(self._supervisor)
 
     async def stop(self) -> None:
         """See `Engine.stop`. May be called again."""
@@ -149,8 +138,9 @@ class EngineClient:
             case ipc.Loading(phase):
                 self._phase = phase
             case ipc.Ready(model, startup_seconds, stats):
-                self._model, self._startup_seconds, self._stats = model, startup_seconds, stats
-                self._phase = READY
+                self._model, self._stats, self._phase = model, stats, READY
+                for phase, seconds in startup_seconds.items():
+                    log.info("%s took %.2f s", phase, seconds)
             case ipc.Fatal(text):
                 log.error("engine: %s", text)
 

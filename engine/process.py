@@ -41,11 +41,6 @@ class EngineProcess:
             socket.bind(ipc.endpoint(self._folder, name))
         self._process: asyncio.subprocess.Process | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """Process id while it runs."""
-        return self._process.pid if self._process else None
-
     async def start(self) -> None:
         """Launch the process; it announces itself by messages."""
         environment = {

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
+from engine import __version__
 from server.settings import ServerSettings, engine_config
 
 USAGE = """usage: diglot COMMAND
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "serve":
         return serve(rest)
     if command in ("version", "--version"):
-        sys.stdout.write(f"diglot {installed_version()}\n")
+        sys.stdout.write(f"diglot {__version__}\n")
         return 0
     wanted = command in ("help", "--help", "-h")
     (sys.stdout if wanted else sys.stderr).write(USAGE)
@@ -54,14 +54,6 @@ def serve(arguments: Sequence[str]) -> int:
     server = DrainingServer(EngineClient(engine_config(settings)), settings)
     server.run()
     return 0 if server.started and not server.engine_failed else 3
-
-
-def installed_version() -> str:
-    """The version of the installed distribution; a source tree has none."""
-    try:
-        return version("diglot")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def build_forward_batch(
         host_positions=positions,
         query_starts=query_starts,
         block_tables=block_tables,
-        num_decodes=_count_decodes(lengths),
+        num_decodes=plan.num_single,
     )
 
 
@@ -95,9 +95,3 @@ def _token_ids(scheduled: tuple[ScheduledSequence, ...]) -> list[int]:
     for item in scheduled:
         ids += item.sequence.token_ids(item.start, item.start + item.num_tokens)
     return ids
-
-
-def _count_decodes(lengths: np.ndarray) -> int:
-    """Length of the leading run of single-token sequences."""
-    longer = np.flatnonzero(lengths != 1)
-    return int(longer[0]) if len(longer) else len(lengths)

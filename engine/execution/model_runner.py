@@ -43,7 +43,7 @@ class ModelRunner:
         self._vocab_size = vocab_size
         self._device = device
         self._sampling: SamplingBatch | None = None
-        self._sampled_ids: list[str] = []  # the composition that `_sampling` was built for
+        self._sampled: list[Sequence] = []  # the composition that `_sampling` was built for
 
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
@@ -71,10 +71,11 @@ class ModelRunner:
 
         A kept batch has counted every token that it sampled, so it agrees with the sequences.
         """
-        ids = [item.sequence.request_id for item in plan.sampling]
-        if self._sampling is None or ids != self._sampled_ids:
-            rows = [_sampling_row(item.sequence) for item in plan.sampling]
-            self._sampled_ids = ids
+        # Compared by identity: a request id may come again, with a life of its own.
+        sequences = [item.sequence for item in plan.sampling]
+        if self._sampling is None or sequences != self._sampled:
+            rows = [_sampling_row(sequence) for sequence in sequences]
+            self._sampled = sequences
             return SamplingBatch.build(rows, self._vocab_size, self._device)
         return self._sampling
 

@@ -59,6 +59,12 @@ def test_a_seeded_request_is_the_same_beside_63_others(
     assert (tokens(subject), chosen_logprobs(subject)) == alone
 
 
+def test_a_request_id_that_comes_again_starts_anew(core: EngineCore) -> None:
+    first, second = (run(core, [sampled("again", PROMPT[:9], seed=3)])["again"] for _ in range(2))
+    assert tokens(first) == tokens(second)
+    assert chosen_logprobs(first) == chosen_logprobs(second)
+
+
 def test_a_warm_prefix_cache_changes_nothing(
     core: EngineCore, alone: tuple[list[int], list[float]]
 ) -> None:

@@ -2,11 +2,13 @@
 
 Knows arguments and the order of the steps; each step lives in `training/`.
 
+    python -m engine.default_model.train prepare --corpus CORPUS --work WORK
     python -m engine.default_model.train run --corpus CORPUS --work WORK [--tokens N | --minutes M]
     python -m engine.default_model.train run --smoke --work WORK
     python -m engine.default_model.train evaluate --corpus CORPUS [--files FILES]
 
-`run` leaves the exported model in WORK/files and, started again, continues where it stopped.
+`run` leaves the exported model in WORK/files and, started again, continues where it stopped. It
+prepares what `prepare` has not, so that alone is for training on another machine.
 """
 
 from __future__ import annotations
@@ -21,11 +23,10 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from engine.default_model.training.chat import TEMPLATE, Tokens, document_tokens
-from engine.default_model.training.corpus import Document, Source, plain_text, read_corpus
 from engine.default_model.training.evaluate import (
     GREEDY,
     SAMPLED,
+    exact_turns,
     held_out_losses,
     replies_to_all,
     summary,
@@ -33,57 +34,50 @@ from engine.default_model.training.evaluate import (
 from engine.default_model.training.export import export, load
 from engine.default_model.training.loop import Budget, Feed, Run
 from engine.default_model.training.model import Decoder
+from engine.default_model.training.prepare import prepare, read_sources, tokenized
 from engine.default_model.training.recipe import SMOKE, Recipe
 from engine.default_model.training.sample_corpus import write_sample_corpus
-from engine.default_model.training.tokens import train_tokenizer, write_tokenizer
 
 FILES = Path(__file__).parent / "files"
 SMOKE_TOKENS = 60 * 512
+JUDGED = ("tools", "json_answers", "synth")
+"""Sources with one right answer to most requests."""
+EXACT = 100
+"""So many of their held-out conversations are answered."""
 
 
-def tokenizer_texts(sources: dict[str, Source]) -> list[str]:
-    """What the tokenizer learns from: a third of the books, the short stories twice."""
-    texts: list[str] = []
-    for name, source in sources.items():
-        chosen = source.train[::3] if name == "gutenberg_children" else source.train
-        repeats = 2 if name == "tinystories" else 1
-        texts += [plain_text(document) for document in chosen] * repeats
-    return texts
+def prepare_only(arguments: argparse.Namespace) -> None:
+    """Leaves tokenizer and token arrays in the work folder."""
+    recipe = recipe_for(arguments)
+    prepare(corpus_for(arguments), arguments.work, recipe)
 
 
-def tokenizer_for(sources: dict[str, Source], vocab_size: int, folder: Path) -> Tokenizer:
-    """The tokenizer in `folder`, trained and written there first if it is missing."""
-    path = folder / "tokenizer.json"
-    if not path.exists():
-        tokenizer = train_tokenizer(tokenizer_texts(sources), vocab_size)
-        write_tokenizer(tokenizer, TEMPLATE, folder)
-    return Tokenizer.from_file(str(path))
+def corpus_for(arguments: argparse.Namespace) -> Path:
+    """The corpus folder; without one, a toy is written to learn from."""
+    if arguments.corpus is not None:
+        return arguments.corpus
+    folder: Path = arguments.work / "corpus"
+    write_sample_corpus(folder)
+    return folder
 
 
-def tokenized(tokenizer: Tokenizer, documents: list[Document]) -> list[Tokens]:
-    """All documents as ids."""
-    return [document_tokens(tokenizer, document) for document in documents]
+def recipe_for(arguments: argparse.Namespace) -> Recipe:
+    """The recipe of this run."""
+    return SMOKE if arguments.smoke else Recipe()
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Trains from the corpus to an exported model under the work folder."""
-    recipe = SMOKE if arguments.smoke else Recipe()
+    recipe = recipe_for(arguments)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(arguments.threads)
-    arguments.work.mkdir(parents=True, exist_ok=True)
+    data = prepare(corpus_for(arguments), arguments.work, recipe)
     files = arguments.work / "files"
-    if arguments.smoke and arguments.corpus is None:
-        arguments.corpus = arguments.work / "corpus"
-        write_sample_corpus(arguments.corpus)
-    sources = read_corpus(arguments.corpus)
-    tokenizer = tokenizer_for(sources, recipe.shape.vocab_size, files)
-    train = {n: tokenized(tokenizer, source.train) for n, source in sources.items()}
-    held_out = {n: tokenized(tokenizer, source.held_out) for n, source in sources.items()}
     model = Decoder(recipe.shape).to(arguments.device)
 
     def on_checkpoint(model: Decoder) -> dict[str, Any]:
         export(model, files)
-        return {"held_out": held_out_losses(model, held_out, limit=8)}
+        return {"held_out": held_out_losses(model, data.held_out, limit=8)}
 
     tokens = SMOKE_TOKENS if arguments.smoke else arguments.tokens
     budget = Budget(tokens, arguments.minutes * 60 if arguments.minutes else None)
@@ -93,8 +87,9 @@ def run(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         checkpoint_seconds=arguments.checkpoint_seconds,
         compiled=arguments.compile,
+        dtype=getattr(torch, arguments.dtype),
     )
-    job.train(model, Feed(train, recipe), budget, on_checkpoint)
+    job.train(model, Feed(data.train, recipe), budget, on_checkpoint)
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
@@ -104,9 +99,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     tokenizer = Tokenizer.from_file(str(arguments.files / "tokenizer.json"))
     report: dict[str, Any] = {}
     if arguments.corpus is not None:
-        sources = read_corpus(arguments.corpus)
-        held_out = {n: tokenized(tokenizer, source.held_out) for n, source in sources.items()}
+        sources = read_sources(arguments.corpus, Recipe())
+        held_out = {n: tokenized(tokenizer, n, s.held_out) for n, s in sources.items()}
         report["held_out"] = held_out_losses(model, held_out)
+        report["exact_first_turns"] = {
+            name: round(exact_turns(model, tokenizer, held_out[name], EXACT), 3) for name in JUDGED
+        }
     for name, sampling in (("greedy", GREEDY), ("sampled", SAMPLED)):
         replies = replies_to_all(model, tokenizer, sampling, arguments.reply_tokens)
         report[name] = summary(replies)
@@ -120,15 +118,21 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = top.add_subparsers(dest="command", required=True)
+    ready = commands.add_parser("prepare", help="train the tokenizer and tokenize")
+    ready.set_defaults(action=prepare_only)
     train = commands.add_parser("run", help="train and export")
-    train.add_argument("--corpus", type=Path, help="unpacked corpus folder")
-    train.add_argument("--work", type=Path, required=True, help="checkpoint, log and export")
+    for command in (ready, train):
+        command.add_argument("--corpus", type=Path, help="unpacked corpus folder")
+        command.add_argument("--work", type=Path, required=True, help="all that is written")
+        command.add_argument("--smoke", action="store_true", help="a toy model, done in seconds")
     train.add_argument("--tokens", type=int, default=60_000_000, help="repeatable budget")
     train.add_argument("--minutes", type=float, help="wall-clock budget instead of tokens")
     train.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     train.add_argument("--compile", action="store_true", help="torch.compile the loss")
     train.add_argument("--checkpoint-seconds", type=float, default=300.0)
-    train.add_argument("--smoke", action="store_true", help="a toy model, done in seconds")
+    train.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16"), help="of matrix products"
+    )
     train.set_defaults(action=run)
     judge = commands.add_parser("evaluate", help="report on an exported model")
     judge.add_argument("--corpus", type=Path, help="adds held-out losses")
@@ -144,8 +148,8 @@ def main(words: list[str] | None = None) -> None:
     """Runs one command given as `words`, by default the process's own arguments."""
     top = parser()
     arguments = top.parse_args(words)
-    if arguments.command == "run" and arguments.corpus is None and not arguments.smoke:
-        top.error("run needs --corpus (or --smoke)")
+    if arguments.command != "evaluate" and arguments.corpus is None and not arguments.smoke:
+        top.error(f"{arguments.command} needs --corpus (or --smoke)")
     arguments.action(arguments)
 
 

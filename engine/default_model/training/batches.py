@@ -63,15 +63,28 @@ def _choices(mix: dict[str, float], sources: dict[str, list[Tokens]]) -> tuple[l
 
 
 class PackedRows:
-    """Rows of one source each, cut from its documents laid end to end."""
+    """Rows of one source each, cut from its documents laid end to end.
 
-    def __init__(self, sources: dict[str, list[Tokens]], mix: dict[str, float], seed: int) -> None:
-        self.names, self.shares = _choices(mix, sources)
+    The `later` part of the mixture comes in when it is asked for. It changes nothing before: a
+    run that starts before its documents exist goes on as if they had been there.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, list[Tokens]],
+        mix: dict[str, float],
+        seed: int,
+        later: dict[str, float] | None = None,
+    ) -> None:
+        whole = {**mix, **(later or {})}
+        self.names, _ = _choices(whole, sources)
+        self.first = np.array([mix.get(name, 0.0) for name in self.names])
+        self.whole = np.array([whole[name] for name in self.names])
         self.sources = sources
         self.rng = np.random.default_rng(seed)
         self.order = {
             n: ShuffledIndices(len(sources[n]), seed + i)
-            for i, n in enumerate(mix)
+            for i, n in enumerate(whole)
             if n in self.names
         }
         self.rest = {n: np.zeros(0, np.uint16) for n in self.names}
@@ -85,9 +98,14 @@ class PackedRows:
         self.rest[name] = stream[length:]
         return stream[: length + 1]
 
-    def batch(self, tokens: int, length: int) -> Batch:
-        """`tokens // length` rows of `length` tokens, every target counted."""
-        picks = self.rng.choice(len(self.names), size=max(1, tokens // length), p=self.shares)
+    def batch(self, tokens: int, length: int, later: bool = True) -> Batch:
+        """`tokens // length` rows of `length` tokens, every target counted.
+
+        `later`: draw from the whole mixture.
+        """
+        shares = self.whole if later else self.first
+        count = max(1, tokens // length)
+        picks = self.rng.choice(len(self.names), size=count, p=shares / shares.sum())
         rows = torch.from_numpy(
             np.stack([self._row(self.names[i], length) for i in picks]).astype(np.int64)
         )
@@ -104,8 +122,8 @@ class PackedRows:
     def restore(self, state: dict[str, Any]) -> None:
         """Continues where `state` was taken."""
         self.rng.bit_generator.state = state["rng"]
-        for name, order in self.order.items():
-            order.restore(state["order"][name])
+        for name in self.order.keys() & state["order"].keys():
+            self.order[name].restore(state["order"][name])
             self.rest[name] = np.array(state["rest"][name], np.uint16)
 
 
@@ -152,8 +170,8 @@ class ChatRows:
     def restore(self, state: dict[str, Any]) -> None:
         """Continues where `state` was taken."""
         self.rng.bit_generator.state = state["rng"]
-        for name, order in self.order.items():
-            order.restore(state["order"][name])
+        for name in self.order.keys() & state["order"].keys():
+            self.order[name].restore(state["order"][name])
         self.waiting = {length: list(rows) for length, rows in state["waiting"].items()}
 
 

@@ -12,6 +12,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine.default_model.training.chat import plain_text
+from engine.default_model.training.conversation import Conversation, Document, Message
+
 SEPARATOR = "<|endoftext|>"
 HELD_OUT_PER_MILLE = 12
 # Transcripts whose lines take turns; they are read as conversations.
@@ -30,9 +33,6 @@ FAMILIAR = re.compile(
     r"|Turkey|Ukraine|United Kingdom|United States)\b"
 )
 
-Messages = list[dict[str, str]]
-Document = str | Messages
-
 
 @dataclass(frozen=True)
 class Source:
@@ -49,13 +49,13 @@ def is_held_out(key: str) -> bool:
     return int.from_bytes(digest[:4], "big") % 1000 < HELD_OUT_PER_MILLE
 
 
-def dialogue_messages(text: str) -> Messages:
+def dialogue(text: str) -> Conversation:
     """A transcript of "- ..." lines as alternating user and assistant messages."""
     lines = [line[2:].strip() for line in text.splitlines() if line.startswith("- ")]
     roles = ("user", "assistant")
     spoken = filter(None, lines)
     messages = [{"role": roles[i % 2], "content": line} for i, line in enumerate(spoken)]
-    return messages[: len(messages) // 2 * 2]
+    return Conversation(messages[: len(messages) // 2 * 2])
 
 
 def read_texts(path: Path) -> list[Document]:
@@ -65,19 +65,19 @@ def read_texts(path: Path) -> list[Document]:
         text = part.strip().strip("#").strip()
         if not text:
             continue
-        documents.append(dialogue_messages(text) if path.stem in DIALOGUES else text)
-    return [document for document in documents if document]
+        documents.append(dialogue(text) if path.stem in DIALOGUES else text)
+    return [d for d in documents if isinstance(d, str) or d.messages]
 
 
 def read_chats(path: Path) -> list[Document]:
     """Conversations of one JSON-lines file, stripped, without those holding placeholders."""
     conversations: list[Document] = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        messages: Messages = json.loads(line)["messages"]
+        messages: list[Message] = json.loads(line)["messages"]
         messages = [{"role": m["role"], "content": m["content"].strip()} for m in messages]
         unfilled = any(PLACEHOLDER.search(message["content"]) for message in messages)
         if path.stem not in WITH_PLACEHOLDERS or not unfilled:
-            conversations.append(messages)
+            conversations.append(Conversation(messages))
     return conversations
 
 
@@ -86,8 +86,8 @@ def document_key(name: str, document: Document) -> str:
     if isinstance(document, str):
         return document
     if name == "stories":
-        return document[-1]["content"]
-    return json.dumps(document, sort_keys=True)
+        return document.messages[-1]["content"]
+    return json.dumps(document.messages, sort_keys=True)
 
 
 def split(name: str, documents: list[Document]) -> Source:
@@ -118,10 +118,3 @@ def read_corpus(folder: Path) -> dict[str, Source]:
     if not sources:
         raise FileNotFoundError(f"no pretrain/*.txt or chat/*.jsonl under {folder}")
     return sources
-
-
-def plain_text(document: Document) -> str:
-    """The words of a document without any turn markers, for training the tokenizer."""
-    if isinstance(document, str):
-        return document
-    return "\n".join(message["content"] for message in document)

@@ -89,18 +89,27 @@ def repetition(ids: list[int], size: int = 4) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """Tokens generated after a prompt, without the one that ends the turn."""
+
+    ids: list[int]
+    ended: bool
+    entropy: float
+    top_probability: float
+
+
 @torch.no_grad()
-def reply(
-    model: Decoder, tokenizer: Tokenizer, question: Question, sampling: Sampling, tokens: int
-) -> Reply:
-    """An answer of at most `tokens` tokens; on the CPU, recomputing the prompt each step."""
-    text = conversation_text(question.messages, ask=True)
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
-    start, ends = len(ids), {tokenizer.token_to_id(TURN_END), tokenizer.token_to_id(BOS)}
+def continue_turn(
+    model: Decoder, tokenizer: Tokenizer, prompt: list[int], sampling: Sampling, tokens: int
+) -> Continuation:
+    """At most `tokens` tokens, none where the prompt fills the context; recomputes the prompt each
+    step, on the CPU."""
+    ids, ends = list(prompt), {tokenizer.token_to_id(TURN_END), tokenizer.token_to_id(BOS)}
     generator = torch.Generator().manual_seed(sampling.seed)
     entropies: list[float] = []
     tops: list[float] = []
-    limit = min(start + tokens, model.shape.max_position_embeddings)
+    limit = min(len(prompt) + tokens, model.shape.max_position_embeddings)
     while len(ids) < limit:
         logits = model(torch.tensor([ids]))[0, -1]
         probabilities = logits.softmax(-1)
@@ -110,10 +119,46 @@ def reply(
         if ids[-1] in ends:
             break
     ended = ids[-1] in ends
-    own = ids[start : len(ids) - ended]
-    words = tokenizer.decode(own)
+    return Continuation(
+        ids[len(prompt) : len(ids) - ended],
+        ended,
+        mean(entropies) if entropies else 0.0,
+        mean(tops) if tops else 1.0,
+    )
+
+
+def reply(
+    model: Decoder, tokenizer: Tokenizer, question: Question, sampling: Sampling, tokens: int
+) -> Reply:
+    """An answer of at most `tokens` tokens, judged."""
+    text = conversation_text(question.conversation, ask=True)
+    prompt = tokenizer.encode(text, add_special_tokens=False).ids
+    given = continue_turn(model, tokenizer, prompt, sampling, tokens)
+    words = tokenizer.decode(given.ids)
     right = None if question.expected is None else bool(re.search(question.expected, words))
-    return Reply(words, ended, right, mean(entropies), mean(tops), repetition(own))
+    return Reply(
+        words, given.ended, right, given.entropy, given.top_probability, repetition(given.ids)
+    )
+
+
+def exact_turns(
+    model: Decoder, tokenizer: Tokenizer, conversations: list[Tokens], limit: int
+) -> float:
+    """Share of conversations whose first assistant turn comes out greedily as it was written.
+
+    Meaningful where there is one right answer: tool calls, JSON, sums.
+    """
+    asked = [c for c in conversations if c.own.any()][:limit]
+    return sum(_first_turn_exact(model, tokenizer, c) for c in asked) / max(len(asked), 1)
+
+
+def _first_turn_exact(model: Decoder, tokenizer: Tokenizer, conversation: Tokens) -> bool:
+    start = int(conversation.own.argmax())
+    length = int((~conversation.own[start:]).argmax()) or len(conversation.own) - start
+    expected = conversation.ids[start : start + length - 1].tolist()  # without the turn's end
+    prompt = conversation.ids[:start].tolist()
+    given = continue_turn(model, tokenizer, prompt, GREEDY, len(expected) + 1)
+    return given.ended and given.ids == expected
 
 
 def summary(replies: list[Reply]) -> dict[str, float]:

@@ -55,16 +55,18 @@ class Feed:
     def __init__(self, sources: dict[str, list[Tokens]], recipe: Recipe) -> None:
         self.recipe = recipe
         chats = {n: [t for t in tokens if t.own.any()] for n, tokens in sources.items()}
-        self.packed = PackedRows(sources, recipe.pretrain_mix, recipe.seed)
+        self.packed = PackedRows(sources, recipe.pretrain_mix, recipe.seed, recipe.synthetic_mix)
         self.chats = ChatRows(chats, recipe.chat_mix, recipe.chat_lengths, recipe.seed)
 
     def batch(self, progress: float) -> Batch:
         """Next batch at `progress` (0 to 1)."""
         recipe = self.recipe
-        if progress >= recipe.chat_from:
+        chatting = progress >= recipe.chat_from
+        if chatting and self.chats.rng.random() >= recipe.rehearsal:
             return self.chats.batch(recipe.tokens_per_step)
         length = recipe.row_lengths[progress >= recipe.long_rows_from]
-        return self.packed.batch(recipe.tokens_per_step, length)
+        later = progress >= recipe.synthetic_from and not chatting
+        return self.packed.batch(recipe.tokens_per_step, length, later)
 
     def state(self) -> dict[str, Any]:
         """Everything needed to continue exactly here."""
@@ -85,6 +87,8 @@ class Run:
     device: str
     checkpoint_seconds: float = 300.0
     compiled: bool = False
+    dtype: torch.dtype = torch.float32
+    """Type of matrix products; weights and sums stay in float32."""
 
     def train(
         self,
@@ -97,7 +101,7 @@ class Run:
 
         `on_checkpoint` is given the model and returns what to add to the log line.
         """
-        optimizers = build_optimizers(model, self.recipe)
+        optimizers = build_optimizers(model, self.recipe, self.dtype)
         clock = self._resume(model, optimizers, feed, budget)
         loss_of = torch.compile(model.loss, dynamic=False) if self.compiled else model.loss
         saved, average = time.monotonic(), None
@@ -130,7 +134,7 @@ class Run:
         batch: Batch,
     ) -> float:
         ids, targets = batch.ids.to(self.device), batch.targets.to(self.device)
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
+        with torch.autocast(self.device, self.dtype, enabled=self.dtype != torch.float32):
             loss = loss_of(ids, targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), self.recipe.clip)

@@ -18,12 +18,12 @@ class Shape:
     """Sizes of the network, named as in a Llama `config.json`."""
 
     vocab_size: int = 4096
-    hidden_size: int = 192
-    num_hidden_layers: int = 6
-    num_attention_heads: int = 6
+    hidden_size: int = 256
+    num_hidden_layers: int = 8
+    num_attention_heads: int = 4
     num_key_value_heads: int = 2
-    head_dim: int = 32
-    intermediate_size: int = 512
+    head_dim: int = 64
+    intermediate_size: int = 704
     max_position_embeddings: int = 2048
     rope_theta: float = 10_000.0
     rms_norm_eps: float = 1e-5
@@ -76,7 +76,8 @@ class Attention(nn.Module):
         q = self.q_proj(x).view(rows, length, self.heads, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
         v = self.v_proj(x).view(rows, length, self.kv_heads, self.head_dim).transpose(1, 2)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        # Under autocast the tables are wider than the projections.
+        q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         group = self.heads // self.kv_heads
         k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -1,8 +1,8 @@
 """Optimizers and the learning-rate curve.
 
 Knows Muon (orthogonalized momentum for matrices) and how parameters are divided between it and
-AdamW. `torch.optim.Muon` does the same in bfloat16, which processors without bfloat16 arithmetic
-run about fifty times slower; this one follows the dtype of the weights. Knows no data.
+AdamW. `torch.optim.Muon` always orthogonalizes in bfloat16, which processors without bfloat16
+arithmetic run about fifty times slower; here the type is a choice. Knows no data.
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is orthogonalized, scaled to the usual size of an AdamW step."""
 
-    def __init__(self, parameters: list[nn.Parameter], lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, parameters: list[nn.Parameter], lr: float, weight_decay: float, dtype: torch.dtype
+    ) -> None:
+        """`dtype`: of the orthogonalization alone; momentum and weights keep theirs."""
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": 0.95})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
@@ -56,19 +60,24 @@ class Muon(torch.optim.Optimizer):
                 state["momentum"] = torch.zeros_like(parameter)
             state["momentum"].lerp_(gradient, 1 - group["momentum"])
             directions.append(gradient.lerp(state["momentum"], group["momentum"]))
-        updates = orthogonalize(torch.stack(directions))
+        updates = orthogonalize(torch.stack(directions).to(self.dtype)).to(directions[0].dtype)
         scale = 0.2 * max(parameters[0].shape) ** 0.5
         for parameter, update in zip(parameters, updates, strict=True):
             parameter.mul_(1 - group["lr"] * group["weight_decay"])
             parameter.sub_(update, alpha=group["lr"] * scale)
 
 
-def build_optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for the layers' matrices, AdamW for the embedding table and the norms."""
+def build_optimizers(
+    model: nn.Module, recipe: Recipe, dtype: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, AdamW for the embedding table and the norms.
+
+    `dtype` is the type of matrix products.
+    """
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     return [
-        Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay),
+        Muon(matrices, lr=recipe.muon_rate, weight_decay=recipe.weight_decay, dtype=dtype),
         torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 

@@ -7,28 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.default_model.training.corpus import Messages
+from engine.default_model.training.conversation import Conversation, assistant, system, user
 
 
 @dataclass(frozen=True)
 class Question:
     """A conversation to continue, and a pattern the reply must contain (None: any reply)."""
 
-    messages: Messages
+    conversation: Conversation
     expected: str | None
 
 
-def ask(content: str, expected: str | None, system: str | None = None) -> Question:
+def ask(content: str, expected: str | None, instruction: str | None = None) -> Question:
     """A question of one user message."""
-    first = [{"role": "system", "content": system}] if system else []
-    return Question([*first, {"role": "user", "content": content}], expected)
+    first = [system(instruction)] if instruction else []
+    return Question(Conversation([*first, user(content)]), expected)
 
 
-NAME_RECALL: Messages = [
-    {"role": "user", "content": "Hi! My name is Emma."},
-    {"role": "assistant", "content": "Nice to meet you, Emma!"},
-    {"role": "user", "content": "What is my name?"},
-]
+NAME_RECALL = Conversation(
+    [
+        user("Hi! My name is Emma."),
+        assistant("Nice to meet you, Emma!"),
+        user("What is my name?"),
+    ]
+)
 
 COLORS = r"(?i)\b(red|orange|yellow|green|blue|purple|pink|brown|black|white|gr[ae]y|gold|silver)\b"
 

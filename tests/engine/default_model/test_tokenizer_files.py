@@ -12,7 +12,17 @@ from tokenizers import Tokenizer
 
 from engine.default_model.train import FILES
 from engine.default_model.training.chat import TEMPLATE, conversation_text, conversation_tokens
+from engine.default_model.training.conversation import (
+    Conversation,
+    assistant,
+    calls,
+    result,
+    system,
+    tool,
+    user,
+)
 from engine.default_model.training.tokens import BOS, SPECIAL_TOKENS, TURN_END
+from engine.text.template_environment import template_environment
 
 WRITTEN_TEXTS = [
     "",
@@ -32,16 +42,43 @@ WRITTEN_TEXTS = [
     "\u00bd \u0663 \u216b \u00b2",
 ]
 
+WEATHER = tool(
+    "get_weather",
+    "The weather of a city: d\u00e9j\u00e0 vu",
+    {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+CLOCK = tool("clock", "The time", {"type": "object", "properties": {}})
+
 CONVERSATIONS = [
-    [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": "Hi there!"}],
-    [
-        {"role": "system", "content": "You are Pebble, a small and helpful assistant."},
-        {"role": "user", "content": "Make a list.\n\n1. One\n2. Two\n"},
-        {"role": "assistant", "content": "- Apples\n- Pears"},
-        {"role": "user", "content": "  spaces \U0001f600 "},
-        {"role": "assistant", "content": "It's 42."},
-        {"role": "tool", "content": '{"a": 1}'},
-    ],
+    Conversation([user("Hello!"), assistant("Hi there!")]),
+    Conversation(
+        [
+            system("You are Pebble, a small and helpful assistant."),
+            user("Make a list.\n\n1. One\n2. Two\n"),
+            assistant("- Apples\n- Pears"),
+            user("  spaces \U0001f600 "),
+            assistant("It's 42."),
+            result({"a": 1}),
+        ]
+    ),
+    Conversation(
+        [
+            user("Weather in K\u00f6ln and Rome?"),
+            calls(("get_weather", {"city": "K\u00f6ln"}), ("get_weather", {"city": "Rome"})),
+            result({"sky": "clear"}),
+            result("rain"),
+            assistant("Clear, and rain."),
+        ],
+        [WEATHER, CLOCK],
+    ),
+    Conversation(
+        [
+            system("Be brief."),
+            user("What time is it?"),
+            {**calls(("clock", {})), "content": "Let me see."},
+        ],
+        [CLOCK],
+    ),
 ]
 
 
@@ -63,8 +100,7 @@ def encoding() -> tiktoken.Encoding:
 
 @pytest.fixture(scope="module")
 def template() -> jinja2.Template:
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string((FILES / "chat_template.jinja").read_text())
+    return template_environment().from_string((FILES / "chat_template.jinja").read_text())
 
 
 def random_texts(count: int) -> list[str]:
@@ -112,13 +148,15 @@ def test_plain_text_starts_with_the_separator(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("Once").ids[0] == tokenizer.token_to_id(BOS)
 
 
-@pytest.mark.parametrize("messages", CONVERSATIONS)
+@pytest.mark.parametrize("conversation", CONVERSATIONS)
 def test_template_renders_the_ids_trained_on(
-    tokenizer: Tokenizer, template: jinja2.Template, messages: list[dict[str, str]]
+    tokenizer: Tokenizer, template: jinja2.Template, conversation: Conversation
 ) -> None:
-    text = template.render(messages=messages, bos_token=BOS, add_generation_prompt=False)
-    assert text == conversation_text(messages)
-    trained = conversation_tokens(tokenizer, messages)
+    text = template.render(
+        messages=conversation.messages, tools=conversation.tools or None, bos_token=BOS
+    )
+    assert text == conversation_text(conversation)
+    trained = conversation_tokens(tokenizer, conversation)
     assert tokenizer.encode(text, add_special_tokens=False).ids == trained.ids.tolist()
 
 
@@ -132,8 +170,16 @@ def test_template_forms(template: jinja2.Template) -> None:
     parts = [{"type": "text", "text": "Be "}, {"type": "text", "text": "kind."}]
     messages = [{"role": "developer", "content": parts}, {"role": "user", "content": None}]
     text = template.render(messages=messages, bos_token=BOS, add_generation_prompt=True)
-    plain = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": ""}]
+    plain = Conversation([system("Be kind."), user("")])
     assert text == conversation_text(plain, ask=True)
+
+
+def test_arguments_may_be_json_text(template: jinja2.Template) -> None:
+    function = {"name": "clock", "arguments": '{"zone": "CET"}'}
+    messages = [user("Time?"), {"role": "assistant", "tool_calls": [{"function": function}]}]
+    text = template.render(messages=messages, tools=[CLOCK], bos_token=BOS)
+    asked = Conversation([user("Time?"), calls(("clock", {"zone": "CET"}))], [CLOCK])
+    assert text == conversation_text(asked)
 
 
 def test_template_is_the_same_everywhere() -> None:

@@ -10,11 +10,14 @@ from tokenizers import Tokenizer
 from engine.default_model.train import main
 from engine.default_model.training.batches import IGNORED, ChatRows, PackedRows, chat_batch
 from engine.default_model.training.chat import document_tokens
+from engine.default_model.training.conversation import Conversation, assistant, user
 from engine.default_model.training.evaluate import repetition
 from engine.default_model.training.export import load
 from engine.default_model.training.optim import orthogonalize, rate_factor
-from engine.default_model.training.recipe import Recipe
+from engine.default_model.training.recipe import SYNTHETIC, Recipe
 from engine.default_model.training.sample_corpus import write_sample_corpus
+
+CONVERSATION = Conversation([user("a"), assistant("b c")])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def test_evaluate_reports(work: Path, capsys: pytest.CaptureFixture[str]) -> Non
     main(["evaluate", "--files", files, "--corpus", corpus, "--reply-tokens", "12"])
     report = json.loads(capsys.readouterr().out)
     assert report["greedy"]["asked"] == 20
-    assert set(report["held_out"]) == {"tinystories", "synth"}
+    assert set(report["held_out"]) == {"tinystories", "synth", *SYNTHETIC}
 
 
 def test_transformers_gives_the_same_logits(work: Path) -> None:
@@ -55,8 +58,7 @@ def test_transformers_gives_the_same_logits(work: Path) -> None:
 
 def test_batches_continue_where_they_stopped(work: Path) -> None:
     tokenizer = Tokenizer.from_file(str(work / "files" / "tokenizer.json"))
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b c"}]
-    sources = {"x": [document_tokens(tokenizer, messages)] * 9}
+    sources = {"x": [document_tokens(tokenizer, CONVERSATION)] * 9}
     for make, draw in (
         (lambda: PackedRows(sources, {"x": 1.0}, 1), lambda feed: feed.batch(64, 16)),
         (lambda: ChatRows(sources, {"x": 1.0}, (16, 32), 1), lambda feed: feed.batch(64)),
@@ -69,8 +71,7 @@ def test_batches_continue_where_they_stopped(work: Path) -> None:
 
 def test_only_the_assistants_words_are_targets(work: Path) -> None:
     tokenizer = Tokenizer.from_file(str(work / "files" / "tokenizer.json"))
-    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b c"}]
-    batch = chat_batch([document_tokens(tokenizer, messages)], 64)
+    batch = chat_batch([document_tokens(tokenizer, CONVERSATION)], 64)
     targets = batch.targets[batch.targets != IGNORED].tolist()
     assert tokenizer.decode(targets, skip_special_tokens=False) == "b c<|im_end|>"
 

@@ -1,0 +1,1 @@
+"""Conversations written by rules, for what no corpus holds."""

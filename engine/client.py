@@ -11,6 +11,8 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
+import msgspec
+
 from engine import ipc
 from engine.config import EngineConfig
 from engine.errors import (
@@ -138,11 +140,17 @@ class EngineClient:
             case ipc.Loading(phase):
                 self._phase = phase
             case ipc.Ready(model, startup_seconds, stats):
-                self._model, self._stats, self._phase = model, stats, READY
+                self._model, self._stats, self._phase = self._with_text(model), stats, READY
                 for phase, seconds in startup_seconds.items():
                     log.info("%s took %.2f s", phase, seconds)
             case ipc.Fatal(text):
                 log.error("engine: %s", text)
+
+    def _with_text(self, model: ModelCard) -> ModelCard:
+        """The engine process's card, with what only the text side knows."""
+        template = self._template
+        assert template is not None, "the text side is loaded before the process starts"
+        return msgspec.structs.replace(model, tool_call_format=template.tool_call_format)
 
     def _deliver(self, output: ipc.SequenceOutput) -> None:
         stream = self._streams.get(output.request_id)

@@ -109,6 +109,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     vocab_size: int
     fingerprint: str  # changes whenever the numerics may change
     eos_token_ids: tuple[int, ...] = ()
+    tool_call_format: str | None = None  # how the chat template writes tool calls; None: not at all
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):

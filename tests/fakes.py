@@ -64,6 +64,8 @@ class ScriptedEngine:
     started: int = 0
     stopped: int = 0
     served_name: str = "diglot-mini"
+    tool_call_format: str | None = None
+    prompts: list[Prompt] = field(default_factory=list)
 
     @property
     def model(self) -> ModelCard:
@@ -74,6 +76,7 @@ class ScriptedEngine:
             vocab_size=VOCAB_SIZE,
             fingerprint="fp_scripted",
             eos_token_ids=(EOS,),
+            tool_call_format=self.tool_call_format,
         )
 
     @property
@@ -83,6 +86,7 @@ class ScriptedEngine:
     def encode(self, prompt: Prompt) -> tuple[int, ...]:
         if self.phase != "ready":
             raise EngineUnavailable(self.phase)
+        self.prompts.append(prompt)
         if isinstance(prompt, TokenPrompt):
             for token_id in prompt.token_ids:
                 if not 0 <= token_id < VOCAB_SIZE:

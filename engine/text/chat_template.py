@@ -16,7 +16,7 @@ from engine.errors import InvalidParameter, ModelLoadError
 from engine.text.chat_messages import Message, MessageShape, shaped, with_text_appended
 from engine.text.model_files import read_json, read_text
 from engine.text.template_environment import template_environment
-from engine.text.template_traits import iterates_content, tests_for_string
+from engine.text.template_traits import iterates_content, tests_for_string, tool_call_format
 from engine.types import ChatPrompt
 
 _END_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
@@ -68,6 +68,12 @@ class ChatTemplate:
         """Whether the model has any chat template."""
         return bool(self._templates)
 
+    @property
+    def tool_call_format(self) -> str | None:
+        """See `template_traits.tool_call_format`; of the template that is taken with tools."""
+        template = self._templates.get("tool_use") or self._templates.get("default")
+        return template and template.tool_call_format
+
     def render(self, prompt: ChatPrompt, *, bos_token: str | None, eos_token: str | None) -> str:
         """The conversation as text, with special tokens spelled by name.
 
@@ -108,6 +114,7 @@ class _Compiled:
             self._template = environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
             raise ModelLoadError(f"The model's chat template is broken: {error}") from error
+        self.tool_call_format = tool_call_format(source)
         self._reserved = _OURS.union(environment.globals)
         parts = iterates_content(tree)
         self.shape = MessageShape(

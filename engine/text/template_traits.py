@@ -24,6 +24,12 @@ def iterates_content(tree: nodes.Template) -> bool:
     return any(_is_content(loop.iter, aliases) for loop in tree.find_all(nodes.For))
 
 
+def tool_call_format(source: str) -> str | None:
+    """How the template writes tool calls: `hermes` (tags around JSON), or None when it has no tools
+    or writes calls in a way not known here."""
+    return "hermes" if "tools" in source and "<tool_call>" in source else None
+
+
 def tests_for_string(tree: nodes.Template) -> bool:
     """Whether the template asks of anything if it `is string`: it then takes both kinds."""
     return any(test.name == "string" for test in tree.find_all(nodes.Test))

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from engine import ChatPrompt, InvalidParameter
 from server.openai.messages import ROLES, messages_of
 from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields
+from server.openai.tools import tool_choice_of, tools_of
 from server.openai.wire import Inert, Integer, empty, never
 
 Messages = Annotated[
@@ -48,6 +49,36 @@ Messages = Annotated[
 ]
 
 
+Tools = Annotated[
+    tuple[dict[str, object], ...],
+    BeforeValidator(tools_of),
+    WithJsonSchema(
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["type", "function"],
+                "properties": {
+                    "type": {"const": "function"},
+                    "function": {
+                        "type": "object",
+                        "required": ["name"],
+                        "properties": {
+                            "name": {"type": "string"},
+                            "description": {"type": "string"},
+                            "parameters": {"type": "object"},
+                        },
+                    },
+                },
+            },
+        }
+    ),
+]
+ToolChoice = Annotated[
+    str, BeforeValidator(tool_choice_of), WithJsonSchema({"enum": ["auto", "none"]})
+]
+
+
 def _unlimited(value: object) -> object:
     """-1 is a habit from elsewhere and means no limit."""
     return None if value == -1 and not isinstance(value, bool) else value
@@ -58,8 +89,6 @@ class ChatRequest(SamplingFields):
 
     refused: ClassVar[Mapping[str, Inert]] = {
         **REFUSED,
-        "tools": empty,
-        "tool_choice": lambda value: value in ("none", "auto"),
         "functions": empty,
         "function_call": lambda value: value in ("none", "auto"),
         "modalities": lambda value: value in ([], ["text"]),
@@ -73,7 +102,6 @@ class ChatRequest(SamplingFields):
         "thinking_token_budget": never,
     }
     ignored: ClassVar[frozenset[str]] = IGNORED | {
-        "parallel_tool_calls",  # there are no calls to make in parallel
         "verbosity",
         "prediction",  # a hint for speed
         "include_reasoning",
@@ -88,6 +116,9 @@ class ChatRequest(SamplingFields):
     ] = None
     logprobs: bool = False
     top_logprobs: Integer | None = Field(None, ge=0, le=20)
+    tools: Tools = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
     add_generation_prompt: bool | None = None
     continue_final_message: bool = False
     add_special_tokens: bool = False
@@ -106,11 +137,18 @@ class ChatRequest(SamplingFields):
         """Alternatives per token, or None without log-probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
+    @property
+    def calls_tools(self) -> bool:
+        """Whether the answer may hold tool calls."""
+        return bool(self.tools) and self.tool_choice != "none"
+
     def prompt(self) -> ChatPrompt:
         """The conversation for the chat template."""
         template_args: dict[str, object] = dict(self.chat_template_kwargs)
         if self.reasoning_effort is not None:
             template_args.setdefault("reasoning_effort", self.reasoning_effort)
+        if self.calls_tools:
+            template_args["tools"] = list(self.tools)
         opens_turn = self.add_generation_prompt
         if opens_turn is None:
             opens_turn = not self.continue_final_message

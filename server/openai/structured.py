@@ -16,28 +16,16 @@ Knows the wire's shapes. Grammars are compiled by the engine, which says what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
 
 from engine import Grammar, InvalidParameter, UnsupportedParameter
 from server.body import json_type
-from server.errors import InvalidType, MissingParameter
+from server.errors import InvalidType, MissingParameter, naming_grammar
 
 Reader = Callable[[object], Grammar | None]
-
-
-@contextmanager
-def naming(field: str) -> Iterator[None]:
-    """What the engine has against a grammar is said of the caller's `field`."""
-    try:
-        yield
-    except InvalidParameter as error:
-        if error.parameter != "grammar":
-            raise
-        raise InvalidParameter(field, error.value, error.reason) from error
 
 
 def response_format_of(value: object) -> Grammar | None:
@@ -104,7 +92,7 @@ def _text(kind: str) -> Callable[[object, str], Grammar]:
     def read(value: object, path: str) -> Grammar:
         if not isinstance(value, str):
             raise InvalidType(path, "a string", json_type(value))
-        with naming(path):
+        with naming_grammar(path):
             return Grammar(kind, value)
 
     return read
@@ -119,7 +107,7 @@ def _choice(value: object, path: str) -> Grammar:
     for position, item in enumerate(items):
         if not isinstance(item, str):
             raise InvalidType(f"{path}[{position}]", "a string", json_type(item))
-    with naming(path):
+    with naming_grammar(path):
         return Grammar("choice", msgspec.json.encode(items).decode())
 
 
@@ -128,7 +116,7 @@ def _schema(value: object, path: str, *, strict: bool) -> Grammar:
     schema.pop("x-guidance", None)  # how schemas are compiled is not the caller's to say
     if not strict:
         schema["x-guidance"] = {"lenient": True}
-    with naming(path):
+    with naming_grammar(path):
         return Grammar("json_schema", msgspec.json.encode(schema).decode())
 
 

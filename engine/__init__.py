@@ -22,7 +22,7 @@ from engine.errors import (
     UnsupportedParameter,
 )
 from engine.interface import Engine
-from engine.sampling_params import MAX_LOGPROBS, SamplingParams
+from engine.sampling_params import MAX_LOGPROBS, Grammar, SamplingParams
 from engine.types import (
     ChatPrompt,
     EngineStats,
@@ -56,6 +56,7 @@ __all__ = [
     "EngineUnavailable",
     "FinishReason",
     "GenerationRequest",
+    "Grammar",
     "InvalidParameter",
     "InvalidRequest",
     "ModelCard",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from engine.errors import EngineError
+from engine.errors import EngineError, InvalidParameter
 from engine.execution.model_runner import ModelRunner
-from engine.ipc import SequenceOutput, StepOutputs, Submit
+from engine.grammar.compiler import GrammarCompiler
+from engine.ipc import Fault, Refusal, SequenceOutput, StepOutputs, Submit
 from engine.scheduling.blocks import BlockManager
+from engine.scheduling.compiling import Compiling, CompilingSequences
 from engine.scheduling.plan import SequenceUpdate
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.sequence import Sequence
@@ -25,20 +27,39 @@ class EngineCore:
     """Owns the open sequences of one engine process."""
 
     def __init__(
-        self, model: ModelCard, scheduler: Scheduler, blocks: BlockManager, runner: ModelRunner
+        self,
+        model: ModelCard,
+        scheduler: Scheduler,
+        blocks: BlockManager,
+        runner: ModelRunner,
+        grammars: GrammarCompiler,
     ) -> None:
         self.model = model
         self._scheduler = scheduler
         self._blocks = blocks
         self._runner = runner
+        self._grammars = grammars
+        self._compiling = CompilingSequences()
         self._steps = 0
         self._refused: list[SequenceOutput] = []
         self._aborted = False
 
     @property
     def has_work(self) -> bool:
-        """Whether `step` has something to do or to say."""
-        return self._scheduler.has_work or bool(self._refused) or self._aborted
+        """Whether `step` has something to do or to say.
+
+        Sequences that wait for their grammar are none until that is settled: see `when_woken`.
+        """
+        return (
+            self._scheduler.has_work
+            or bool(self._refused)
+            or self._aborted
+            or self._compiling.any_settled
+        )
+
+    def when_woken(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called, in any thread, when there may be work again without a request."""
+        self._grammars.on_settled = wake
 
     @property
     def stats(self) -> EngineStats:
@@ -46,7 +67,7 @@ class EngineCore:
         scheduler = self._scheduler
         return EngineStats(
             running=scheduler.num_running,
-            waiting=scheduler.num_waiting,
+            waiting=scheduler.num_waiting + len(self._compiling),
             blocks_used=self._blocks.blocks_used,
             blocks_total=self._blocks.num_blocks - 1,  # without the padding block
             steps=self._steps,
@@ -58,18 +79,25 @@ class EngineCore:
 
     def submit(self, request: Submit) -> None:
         """Queue a request; one that cannot run is answered with an error in the next step."""
+        sequence, grammar = self._new_sequence(request), request.params.grammar
         try:
-            self._scheduler.add(self._new_sequence(request))
+            if grammar is None:
+                self._scheduler.add(sequence)
+            else:
+                self._compiling.add(sequence, self._grammars.compile(grammar))
         except EngineError as error:
-            self._refused.append(SequenceOutput(request_id=request.request_id, error=str(error)))
+            self._refused.append(_refused(sequence, error))
 
     def abort(self, request_ids: Iterable[str]) -> None:
         """Forget requests and free what they hold; unknown ids are ignored."""
         for request_id in request_ids:
-            self._aborted |= self._scheduler.abort(request_id)
+            found = self._compiling.abort(request_id) or self._scheduler.abort(request_id)
+            self._aborted |= found
 
     def step(self) -> StepOutputs | None:
         """Run one step; None when it had nothing to tell the server."""
+        for settled in self._compiling.take_settled():
+            self._queue(settled)
         outputs, self._refused = self._refused, []
         told, self._aborted = self._aborted, False  # freed blocks show in the stats at once
         plan = self._scheduler.schedule()
@@ -85,6 +113,15 @@ class EngineCore:
         if not outputs and not told:
             return None
         return StepOutputs(tuple(outputs), self.stats)
+
+    def _queue(self, settled: Compiling) -> None:
+        sequence = settled.sequence
+        try:
+            grammar = settled.grammar.result()
+            sequence.grammar = grammar.begin(sequence.params, sequence.eos_token_ids)
+            self._scheduler.add(sequence)
+        except EngineError as error:
+            self._refused.append(_refused(sequence, error))
 
     def _new_sequence(self, request: Submit) -> Sequence:
         params = request.params
@@ -102,6 +139,8 @@ class EngineCore:
 
 def _output(update: SequenceUpdate) -> SequenceOutput:
     sequence = update.sequence
+    if update.failure is not None:
+        return _refused(sequence, update.failure)
     first = sequence.num_output_tokens == len(update.token_ids)
     scored = sequence.prompt_logprobs if first and sequence.prompt_logprobs else None
     return SequenceOutput(
@@ -117,5 +156,14 @@ def _output(update: SequenceUpdate) -> SequenceOutput:
 
 def _failed(sequence: Sequence) -> SequenceOutput:
     return SequenceOutput(
-        request_id=sequence.request_id, error="The engine failed while it computed this request."
+        request_id=sequence.request_id,
+        error=Fault("The engine failed while it computed this request."),
     )
+
+
+def _refused(sequence: Sequence, error: EngineError) -> SequenceOutput:
+    if isinstance(error, InvalidParameter) and error.parameter is not None:
+        told = Refusal(error.parameter, error.reason)
+    else:
+        told = Fault(str(error))
+    return SequenceOutput(request_id=sequence.request_id, error=told)

@@ -56,6 +56,8 @@ class Engine(Protocol):
         Deltas that arrive while the caller is busy are merged into one. Raises, on the call:
             EngineUnavailable, ContextLengthExceeded, InvalidParameter (ids in the parameters);
         and while iterating:
+            InvalidParameter: the grammar cannot be compiled, which comes before the first delta;
+                or later, where it gets too complex to follow, or allows none of the allowed ids.
             EngineFault: the engine failed under this request.
         """
         ...

@@ -57,8 +57,21 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     stats: EngineStats
 
 
+class Fault(msgspec.Struct, frozen=True, tag="fault"):
+    """The engine failed under a request."""
+
+    message: str
+
+
+class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
+    """A parameter turned out wrong where only the engine could see it."""
+
+    parameter: str
+    reason: str
+
+
 class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What one step gave one sample. `error` ends the request with a fault."""
+    """What one step gave one sample. `error` ends the request."""
 
     request_id: str
     token_ids: tuple[int, ...] = ()
@@ -67,7 +80,7 @@ class SequenceOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     stop_token_id: int | None = None  # the caller's own stop id, when that ended it
     num_cached_tokens: int = 0
     prompt_logprobs: tuple[TokenLogprob | None, ...] | None = None
-    error: str | None = None
+    error: Fault | Refusal | None = None
 
 
 class StepOutputs(msgspec.Struct, frozen=True, tag="step"):

@@ -1,7 +1,7 @@
 """What a caller asks of one sample: intent only, with neutral defaults and checked ranges.
 
-Knows nothing of dialects, models or tensors; ids are checked against a vocabulary later,
-by whoever knows it.
+Knows nothing of dialects, models or tensors; ids are checked against a vocabulary later, and
+grammars are compiled later, by whoever can.
 """
 
 from __future__ import annotations
@@ -15,6 +15,44 @@ from engine.errors import InvalidParameter
 MAX_LOGPROBS = 20
 GREEDY_TEMPERATURE = 1e-5
 """Below this a row is greedy: the argmax of the penalized, biased, masked logits."""
+
+
+GRAMMAR_KINDS = ("json_object", "json_schema", "regex", "choice", "lark")
+MAX_GRAMMAR_CHARACTERS = 2**17
+
+
+class Grammar(msgspec.Struct, frozen=True):
+    """What the text must be.
+
+    `kind` says how to read `text`:
+        json_object   any JSON object; `text` is empty
+        json_schema   a JSON schema, as JSON text. A keyword or format that cannot be enforced is
+                      refused, unless the schema has `"x-guidance": {"lenient": true}` at its top
+        regex         a regular expression for the whole text, without look-around
+        choice        a JSON array of strings, one of which is the whole text
+        lark          a grammar in llguidance's dialect of Lark
+
+    Raises:
+        InvalidParameter: no such kind, or `text` is too long or no Unicode. What else is wrong
+            with it shows when it is compiled, before the sample's first delta.
+    """
+
+    kind: str
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in GRAMMAR_KINDS:
+            kinds = ", ".join(GRAMMAR_KINDS)
+            raise InvalidParameter("grammar", self.kind, f"its kind must be one of {kinds}.")
+        length = len(self.text)
+        if length > MAX_GRAMMAR_CHARACTERS:
+            reason = f"of {length} characters is too long; {MAX_GRAMMAR_CHARACTERS} are allowed."
+            raise InvalidParameter("grammar", length, reason, maximum=MAX_GRAMMAR_CHARACTERS)
+        try:
+            self.text.encode()
+        except UnicodeEncodeError as error:
+            reason = f"its text has a lone surrogate at character {error.start}."
+            raise InvalidParameter("grammar", error.start, reason) from error
 
 
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,6 +73,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     repetition_penalty: float = 1.0
     logit_bias: dict[int, float] = msgspec.field(default_factory=dict[int, float])
     allowed_token_ids: tuple[int, ...] | None = None
+    grammar: Grammar | None = None  # None: any text
     seed: int | None = None  # None: fresh entropy; any 64-bit integer otherwise
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 
-from engine.errors import EngineFault
-from engine.ipc import SequenceOutput
+from engine.errors import EngineError, EngineFault, InvalidParameter
+from engine.ipc import Fault, SequenceOutput
 from engine.text.output import OutputAssembler
 from engine.text.tokenizer import Tokenizer
 from engine.types import FinishReason, GenerationRequest, TextDelta
@@ -18,20 +18,25 @@ class OpenStream:
     """Async iterator of a sample's deltas; what arrives between two reads is merged into one."""
 
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer) -> None:
+        self._params = request.params
         self._assembler = OutputAssembler(tokenizer, request.params)
         self._num_prompt_tokens = len(request.prompt_token_ids)
         self._num_cached_tokens = 0
         self._num_generated_tokens = 0
         self._pending: TextDelta | None = None
-        self._error: EngineFault | None = None
+        self._error: EngineError | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.finished = False
         """No more will arrive; what is pending can still be read."""
 
     def push(self, output: SequenceOutput) -> None:
         """Take what one engine step said of this sample."""
+        if isinstance(output.error, Fault):
+            self.fail(EngineFault(output.error.message))
+            return
         if output.error is not None:
-            self.fail(EngineFault(output.error))
+            name, reason = output.error.parameter, output.error.reason
+            self.fail(InvalidParameter(name, getattr(self._params, name, None), reason))
             return
         made = self._assembler.push(output.token_ids, output.logprobs, output.finish_reason)
         self._num_generated_tokens += made.num_tokens
@@ -51,7 +56,7 @@ class OpenStream:
             )
         )
 
-    def fail(self, error: EngineFault) -> None:
+    def fail(self, error: EngineError) -> None:
         """End the stream with an error, after what is pending was read."""
         self.finished = True
         self._error = error

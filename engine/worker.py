@@ -1,14 +1,17 @@
 """The engine process: construct, announce, loop, leave.
 
-One thread: ZMQ's own I/O threads read and write the sockets, so the loop only ever takes what has
-arrived and hands over what it made. Knows nothing of text or HTTP.
+One thread runs the loop: ZMQ's own I/O threads read and write the sockets, so it only ever takes
+what has arrived and hands over what it made. Threads that work beside it wake it when they are
+done. Knows nothing of text or HTTP.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -27,6 +30,29 @@ _IDLE_MILLISECONDS = 1000
 """How often an idle engine looks whether its server is still there."""
 
 
+class Waker:
+    """Ends a poll from another thread."""
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """Readable after `wake`."""
+        return self._reader.fileno()
+
+    def wake(self) -> None:
+        """From any thread; never blocks."""
+        with contextlib.suppress(BlockingIOError):  # full of calls that nobody has heard yet
+            self._writer.send(b"!")
+
+    def rest(self) -> None:
+        """Everything that `wake` was called for is seen to."""
+        with contextlib.suppress(BlockingIOError):
+            self._reader.recv(4096)
+
+
 class Worker:
     """Carries messages between the sockets and the core."""
 
@@ -35,9 +61,13 @@ class Worker:
         self._context = zmq.Context()
         self._inbox = self._context.socket(zmq.PULL)
         self._outbox = self._context.socket(zmq.PUSH)
-        for socket, name in ((self._inbox, ipc.TO_ENGINE), (self._outbox, ipc.FROM_ENGINE)):
-            socket.set_hwm(0)
-            socket.connect(ipc.endpoint(sockets, name))
+        for end, name in ((self._inbox, ipc.TO_ENGINE), (self._outbox, ipc.FROM_ENGINE)):
+            end.set_hwm(0)
+            end.connect(ipc.endpoint(sockets, name))
+        self._waker = Waker()
+        self._poller = zmq.Poller()
+        self._poller.register(self._inbox, zmq.POLLIN)
+        self._poller.register(self._waker, zmq.POLLIN)
         self._parent = os.getppid()
         self._phases: dict[str, float] = {}
         self._phase_began = time.perf_counter()
@@ -53,6 +83,7 @@ class Worker:
     def run(self) -> None:
         """Load, then serve until told to leave or left alone."""
         core = EngineCore(*build_parts(self._config, self.announce))
+        core.when_woken(self._waker.wake)
         self.announce("ready")
         self._send(ipc.Ready(core.model, self._phases, core.stats))
         while self._receive(core):
@@ -73,8 +104,9 @@ class Worker:
         while True:
             if os.getppid() != self._parent:
                 return False
-            if core.has_work or self._inbox.poll(_IDLE_MILLISECONDS):
+            if core.has_work or self._poller.poll(_IDLE_MILLISECONDS):
                 break
+        self._waker.rest()
         while self._inbox.poll(0):
             match ipc.decode_to_engine(self._inbox.recv()):
                 case ipc.Submit() as submit:

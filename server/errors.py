@@ -14,7 +14,8 @@ Dialects pass their own field names, so that `max_new_tokens` never reaches a ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from engine import (
@@ -202,6 +203,17 @@ _OPENAI: tuple[tuple[type[EngineError], int, str, _Code], ...] = (
     (EngineFault, 500, "server_error", None),
     (EngineError, 500, "server_error", None),
 )
+
+
+@contextmanager
+def naming_grammar(field: str) -> Iterator[None]:
+    """What the engine has against a grammar is said of the caller's `field`."""
+    try:
+        yield
+    except InvalidParameter as error:
+        if error.parameter != "grammar":
+            raise
+        raise InvalidParameter(field, error.value, error.reason) from error
 
 
 def openai_error(error: EngineError, names: Mapping[str, str] | None = None) -> ErrorReply:

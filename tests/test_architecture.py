@@ -194,7 +194,7 @@ def test_torch_free_rooms_never_name_torch() -> None:
 def test_server_process_never_loads_torch() -> None:
     code = (
         "import sys, server.__main__, server.app, engine.client\n"
-        "print(*sorted({'torch', 'transformers', 'scipy'} & set(sys.modules)))"
+        "print(*sorted({'torch', 'transformers', 'scipy', 'llguidance'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

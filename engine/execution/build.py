@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from engine.config import EngineConfig
 from engine.errors import EngineFault
 from engine.execution.machine import cpu_threads, free_bytes, resolve_device
 from engine.execution.model_runner import ModelRunner
+from engine.grammar.compiler import GrammarCompiler
+from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.spec import ModelSpec, load_spec
 from engine.models.weights import load_decoder
@@ -27,6 +30,7 @@ from engine.sampling.sampler import Sampler
 from engine.scheduling.blocks import BlockManager
 from engine.scheduling.prefix_cache import PrefixCache
 from engine.scheduling.scheduler import Scheduler
+from engine.text.tokenizer import load_tokenizer
 from engine.types import ModelCard
 from engine.version import __version__
 
@@ -46,6 +50,7 @@ class EngineParts(NamedTuple):
     scheduler: Scheduler
     blocks: BlockManager
     runner: ModelRunner
+    grammars: GrammarCompiler
 
 
 def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> EngineParts:
@@ -91,6 +96,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         scheduler,
         blocks,
         runner,
+        GrammarCompiler(partial(load_tokenizer, config.model), spec.vocab_size, spec.eos_token_ids),
     )
 
 
@@ -169,6 +175,7 @@ def _runner(
         decoder,
         attention,
         Sampler(),
+        GrammarMasks(),
         BlockTables(config.max_num_sequences, -(-max_model_len // config.block_size)),
         block_size=config.block_size,
         vocab_size=spec.vocab_size,

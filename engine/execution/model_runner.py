@@ -9,6 +9,7 @@ import torch
 
 from engine.attention.backend import AttentionBackend
 from engine.attention.forward_batch import BlockTables, build_forward_batch
+from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.sampler import Sampler
@@ -29,6 +30,7 @@ class ModelRunner:
         decoder: Decoder,
         attention: AttentionBackend,
         sampler: Sampler,
+        grammar_masks: GrammarMasks,
         tables: BlockTables,
         *,
         block_size: int,
@@ -38,12 +40,14 @@ class ModelRunner:
         self._decoder = decoder
         self._attention = attention
         self._sampler = sampler
+        self._grammar_masks = grammar_masks
         self._tables = tables
         self._block_size = block_size
         self._vocab_size = vocab_size
         self._device = device
         self._sampling: SamplingBatch | None = None
         self._sampled: list[Sequence] = []  # the composition that `_sampling` was built for
+        self._num_sampled = 0  # tokens that those had generated when it last drew
 
     @torch.inference_mode()
     def run(self, plan: StepPlan) -> StepResult:
@@ -52,6 +56,7 @@ class ModelRunner:
         Raises:
             RuntimeError: torch failed, out of memory included; nothing of the step then counts.
         """
+        masks = self._grammar_masks.start([item.sequence.grammar for item in plan.sampling])
         batch = build_forward_batch(plan, self._tables, self._block_size, self._device)
         attention = self._attention.begin(batch)
         hidden = self._decoder.forward(batch.token_ids, batch.positions, attention)
@@ -61,6 +66,8 @@ class ModelRunner:
         logits = self._decoder.logits(hidden.index_select(0, batch.sample_rows))
         sampling = self._sampling_batch(plan)
         self._sampling = None  # a step that fails half-way leaves no batch to be reused
+        if masks is not None:
+            sampling.restrict(masks.rows, masks.wait())
         sampled = self._sampler.sample(logits, sampling)
         sampling.advance(sampled.token_ids)
         self._sampling = sampling
@@ -69,11 +76,15 @@ class ModelRunner:
     def _sampling_batch(self, plan: StepPlan) -> SamplingBatch:
         """The batch of the last step when the same sequences sample again, else a new one.
 
-        A kept batch has counted every token that it sampled, so it agrees with the sequences.
+        A kept batch has counted every token that it sampled, so it agrees with the sequences as
+        long as these have no others.
         """
         # Compared by identity: a request id may come again, with a life of its own.
         sequences = [item.sequence for item in plan.sampling]
-        if self._sampling is None or sequences != self._sampled:
+        expected = self._num_sampled + len(sequences)
+        self._num_sampled = sum([sequence.num_output_tokens for sequence in sequences])
+        known = self._num_sampled == expected and sequences == self._sampled
+        if self._sampling is None or not known:
             rows = [_sampling_row(sequence) for sequence in sequences]
             self._sampled = sequences
             return SamplingBatch.build(rows, self._vocab_size, self._device)

@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -42,6 +44,15 @@ class AllowedIds:
 
     rows: Tensor
     places: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class LegalBits:
+    """Rows whose legal ids come as bits. rows: int64 [n], or None for all; bits: uint8 [n, bytes],
+    the bit of id i being bit i % 8 of byte i // 8."""
+
+    rows: Tensor | None
+    bits: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +117,16 @@ def allowed_ids(
     ids = torch.tensor(padded, dtype=torch.int64)
     assert 0 <= int(ids.min()) <= int(ids.max()) < vocab_size, "id not in vocabulary"
     return AllowedIds(rows=rows, places=ids.to(device) + rows.unsqueeze(1) * vocab_size)
+
+
+def legal_bits(
+    rows: Sequence[int], bits: NDArray[np.int32], num_rows: int, device: torch.device
+) -> LegalBits:
+    """The masks of some rows. bits: int32 [n, words], id i being bit i % 32 of word i // 32."""
+    return LegalBits(
+        rows=row_index(list(rows), num_rows, device),
+        bits=torch.from_numpy(bits.astype("<i4", copy=False).view(np.uint8)).to(device),
+    )
 
 
 def banned_ends(

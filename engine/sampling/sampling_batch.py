@@ -12,7 +12,9 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.sampling.penalty_state import PenaltyState, uses_penalties
@@ -21,11 +23,13 @@ from engine.sampling.row_parts import (
     AllowedIds,
     BannedEnds,
     Entries,
+    LegalBits,
     LogprobRows,
     RowValues,
     allowed_ids,
     banned_ends,
     bias_entries,
+    legal_bits,
     logprob_rows,
     row_index,
     row_values,
@@ -61,6 +65,7 @@ class SamplingBatch:
 
     num_rows: int
     vocab_size: int
+    device: torch.device
     penalties: PenaltyState | None
     logit_bias: Entries | None
     allowed: AllowedIds | None
@@ -72,6 +77,7 @@ class SamplingBatch:
     uniforms: UniformStream | None
     random_rows: Tensor | None
     logprobs: LogprobRows | None
+    legal: LegalBits | None = None  # by grammars, in the coming step only
     steps: int = 0  # taken since the batch was built
 
     @classmethod
@@ -85,6 +91,7 @@ class SamplingBatch:
         return cls(
             num_rows=len(rows),
             vocab_size=vocab_size,
+            device=device,
             penalties=_penalties(rows, vocab_size, device),
             logit_bias=bias_entries([p.logit_bias for p in params], vocab_size, device),
             allowed=allowed_ids([p.allowed_token_ids for p in params], vocab_size, device),
@@ -109,6 +116,7 @@ class SamplingBatch:
         return not (
             self.penalties is None
             and self.logit_bias is None
+            and self.legal is None
             and self.allowed is None
             and self.banned_ends is None
             and self.temperature is None
@@ -117,9 +125,17 @@ class SamplingBatch:
             and self.min_p is None
         )
 
+    def restrict(self, rows: Sequence[int], bits: NDArray[np.int32]) -> None:
+        """Let these rows draw, in the coming step, only the ids whose bits are set.
+
+        bits: int32 [len(rows), words], the bit of id i being bit i % 32 of word i // 32.
+        """
+        self.legal = legal_bits(rows, bits, self.num_rows, self.device)
+
     def advance(self, token_ids: Tensor) -> None:
         """Every row generated one token. token_ids: int64 [rows], on the batch's device."""
         self.steps += 1
+        self.legal = None
         if self.penalties is not None:
             self.penalties.advance(token_ids)
         if self.banned_ends is not None and self.steps >= self.banned_ends.last:
@@ -154,7 +170,13 @@ def _uniforms(rows: Sequence[SamplingRow], device: torch.device) -> UniformStrea
 
 
 def _bannable(row: SamplingRow) -> Collection[int]:
-    """The ids that `min_tokens` bans; none when the row may draw nothing else."""
+    """The ids that `min_tokens` bans; none when the row may draw nothing else.
+
+    Whether a row with a grammar may draw anything else shows in each step's mask alone, so the
+    ban is in there.
+    """
+    if row.params.grammar is not None:
+        return ()
     ends = frozenset(row.end_token_ids)
     allowed = row.params.allowed_token_ids
     return () if allowed is not None and ends.issuperset(allowed) else ends

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from engine.errors import EngineError
 from engine.scheduling.sequence import Sequence
 from engine.types import TokenLogprob
 
@@ -73,13 +74,14 @@ class StepResult:
 
 
 class SequenceUpdate(msgspec.Struct, frozen=True, gc=False):
-    """What one step gave one sequence: at most one token today, and whether it ended.
+    """What one step gave one sequence: a token and those that it forces, and whether it ended.
 
     `logprobs` is aligned with `token_ids` when the caller asked for them, else empty. The reason
-    of the end, and the prompt's logprobs, stand on the sequence.
+    of the end, and the prompt's logprobs, stand on the sequence; `failure` is instead of a reason.
     """
 
     sequence: Sequence
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finished: bool = False
+    failure: EngineError | None = None

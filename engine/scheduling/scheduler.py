@@ -6,7 +6,8 @@ hits and preemption by recomputing all follow from that.
 
 One invariant carries the rest: *the running sequences are the oldest ones*. They are admitted in
 order of arrival and preempted in reverse, so nobody is ever preempted for a later arrival, the
-oldest sequence advances in every step, and only the youngest running one can be mid-prompt.
+oldest sequence advances in every step, and only the youngest running one can be mid-prompt. (Any
+may have several tokens to compute, where its grammar forced some.)
 
 Knows nothing of text, tensors or clocks.
 """
@@ -26,8 +27,8 @@ from engine.scheduling.plan import (
     StepPlan,
     StepResult,
 )
+from engine.scheduling.progress import take_token
 from engine.scheduling.sequence import Sequence
-from engine.types import TokenLogprob
 
 
 class Scheduler:
@@ -96,7 +97,7 @@ class Scheduler:
 
     @property
     def generated_tokens(self) -> int:
-        """Sampled tokens since the start."""
+        """Sampled and forced tokens since the start."""
         return self._generated_tokens
 
     def add(self, sequence: Sequence) -> None:
@@ -157,8 +158,8 @@ class Scheduler:
             if item.scored:
                 _gather_prompt_logprobs(item, result)
             if draw is not None:
-                updates.append(_take_token(sequence, *draw))
-                self._generated_tokens += 1
+                updates.append(take_token(sequence, *draw))
+                self._generated_tokens += len(updates[-1].token_ids)
             elif sequence.num_computed_tokens == sequence.num_tokens:  # nothing to generate
                 updates.append(SequenceUpdate(sequence, finished=finish_if_done(sequence)))
         self._drop([update.sequence for update in updates if update.finished])
@@ -335,9 +336,3 @@ def _gather_prompt_logprobs(item: ScheduledSequence, result: StepResult) -> None
     entries = result.prompt_logprobs[item.sequence.request_id]
     assert len(entries) == len(item.scored), "one entry per scored position"
     item.sequence.prompt_logprobs.extend(entries)
-
-
-def _take_token(sequence: Sequence, token_id: int, logprob: TokenLogprob | None) -> SequenceUpdate:
-    sequence.output_token_ids.append(token_id)
-    logprobs = () if logprob is None else (logprob,)
-    return SequenceUpdate(sequence, (token_id,), logprobs, finish_if_done(sequence))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from engine.grammar.state import GrammarState
 from engine.sampling_params import SamplingParams
 from engine.types import FinishReason, TokenLogprob
 
@@ -17,7 +18,8 @@ class Sequence:
 
     `num_computed_tokens` catches up with `num_tokens`; the scheduler's whole work is to let it.
     `seed` is the one the draw uses: the caller's, or fresh entropy when none was given.
-    `row` is the sequence's fixed row in the runner's tables while it runs, else None.
+    `grammar` is where it stands in its grammar, when it has one; it outlives preemption, as the
+    tokens do. `row` is the sequence's fixed row in the runner's tables while it runs, else None.
     """
 
     request_id: str
@@ -26,6 +28,7 @@ class Sequence:
     seed: int
     max_new_tokens: int  # resolved against the context length
     eos_token_ids: frozenset[int]  # empty when the caller ignores end-of-sequence
+    grammar: GrammarState | None = None
     output_token_ids: list[int] = field(default_factory=list[int])
     num_computed_tokens: int = 0
     num_cached_tokens: int = 0  # prompt tokens that the first admission found in the prefix cache

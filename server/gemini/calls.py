@@ -9,6 +9,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 
 from engine import EngineError, ModelCard, TextDelta
+from server.errors import naming_grammar
 from server.gemini.conversation import chat_prompt
 from server.gemini.deadline import Deadline
 from server.gemini.errors import CachedContentNotFound
@@ -16,6 +17,7 @@ from server.gemini.framing import Framing
 from server.gemini.responses import Head, ResponseWriter
 from server.gemini.sampling import check_offered, fit, sampling_params
 from server.gemini.schema import GenerateContentRequest
+from server.gemini.structured import grammar_field
 from server.generation import Generation
 from server.state import AppState
 
@@ -23,15 +25,23 @@ from server.state import AppState
 class Call:
     """A generation and the writer of its answer, under the caller's deadline."""
 
-    def __init__(self, generation: Generation, writer: ResponseWriter, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        generation: Generation,
+        writer: ResponseWriter,
+        deadline: Deadline,
+        grammar_field: str,
+    ) -> None:
         self.generation = generation
+        self._grammar_field = grammar_field
         self._writer = writer
         self._deadline = deadline
 
     async def start(self) -> None:
         """Submit, and wait for the first result. Raises as `Generation.start`, and
         `DeadlineExceeded`."""
-        await self._deadline.keep(self.generation.start)
+        with naming_grammar(self._grammar_field):
+            await self._deadline.keep(self.generation.start)
 
     async def whole(self) -> bytes:
         """The whole answer. Raises as `start`."""
@@ -87,7 +97,7 @@ def open_call(
     generation = state.generation(
         [prompt], params, request_id=response_id, dialect="gemini", n=candidates
     )
-    return Call(generation, ResponseWriter(head), deadline)
+    return Call(generation, ResponseWriter(head), deadline, grammar_field(config))
 
 
 def encode_prompt(state: AppState, request: GenerateContentRequest) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from server.gemini.schema import (
     GenerationConfig,
     Modality,
 )
+from server.gemini.structured import grammar_of
 
 MAX_CANDIDATES = 8
 MAX_STOP_SEQUENCES = 5
@@ -52,7 +53,7 @@ def sampling_params(config: GenerationConfig) -> SamplingParams:
             `parameter` is a Gemini path or a key of `FIELD_PATHS`.
     """
     _check_counts(config)
-    values: dict[str, object] = {}
+    values: dict[str, object] = {"grammar": grammar_of(config)}
     for name, internal in PARAMETER_NAMES.items():
         value = getattr(config, name)
         if value is not None:
@@ -125,11 +126,3 @@ def _check_output_kind(config: GenerationConfig) -> None:
                 "generation_config.response_modalities",
                 f"'{modality.name}' is not supported: this model answers in text.",
             )
-    if config.response_mime_type.lower() not in ("", "text/plain"):
-        raise UnsupportedParameter(
-            "generation_config.response_mime_type",
-            f"'{config.response_mime_type}' is not supported: only text/plain is.",
-        )
-    for name in ("response_schema", "response_json_schema"):
-        if getattr(config, name) is not None:
-            raise UnsupportedParameter(f"generation_config.{name}", "is not supported.")

@@ -44,7 +44,7 @@ async def create_chat_completion(state: AppState, request: Request) -> Response:
         stream=fields.stream,
         answer=partial(_answer, job),
         frames=partial(frames, job),
-        names=CHAT_NAMES,
+        names={**CHAT_NAMES, "grammar": fields.grammar_field},
     )
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from engine import ChatPrompt, InvalidParameter
+from engine import ChatPrompt, InvalidParameter, UnsupportedParameter
 from server.openai.messages import ROLES, messages_of
-from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields
+from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields, grammar_of
 from server.openai.tools import tool_choice_of, tools_of
 from server.openai.wire import Inert, Integer, empty, never
 
@@ -164,6 +164,9 @@ class ChatRequest(SamplingFields):
 def check_chat(fields: ChatRequest, body: Mapping[str, Any]) -> None:
     """Refuse fields that contradict each other. Raises `InvalidParameter`."""
     check_stream_fields(fields, body)
+    if fields.calls_tools and grammar_of(fields) is not None:
+        reason = "cannot be combined with 'tools'."
+        raise UnsupportedParameter(fields.grammar_field, reason)
     if fields.top_logprobs and not fields.logprobs:
         reason = "it needs 'logprobs' to be true."
         raise InvalidParameter("top_logprobs", fields.top_logprobs, reason)

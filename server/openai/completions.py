@@ -50,7 +50,7 @@ async def create_completion(state: AppState, request: Request) -> Response:
         stream=fields.stream,
         answer=partial(_answer, job),
         frames=partial(_frames, job),
-        names=NAMES,
+        names={**NAMES, "grammar": fields.grammar_field},
     )
 
 

@@ -15,7 +15,7 @@ from fastapi.responses import Response
 
 from engine import ContextLengthExceeded, EngineError, ModelCard
 from server.dialects import openai_response
-from server.errors import openai_error
+from server.errors import naming_grammar, openai_error
 from server.generation import Generation, Sample
 from server.openai.frames import error_writer
 from server.sse import PING, EventStream, run_until_disconnect
@@ -52,10 +52,11 @@ async def reply(
         EngineError: anything that goes wrong before the first result.
         ClientGone: the client left.
     """
-    if not stream:
-        samples = await run_until_disconnect(request, generation.collect(), generation.abort)
-        return json_response(answer(samples))
-    await run_until_disconnect(request, generation.start(), generation.abort)
+    with naming_grammar(names["grammar"]):
+        if not stream:
+            samples = await run_until_disconnect(request, generation.collect(), generation.abort)
+            return json_response(answer(samples))
+        await run_until_disconnect(request, generation.start(), generation.abort)
     return EventStream(
         frames(),
         abort=generation.abort,

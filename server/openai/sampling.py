@@ -8,6 +8,7 @@ has no effect on what is generated (`IGNORED`), or is unknown.
     top_k (0 and -1 are off), min_p, repetition_penalty, min_tokens    extensions
     stop_token_ids, allowed_token_ids, ignore_eos                      extensions
     include_stop_str_in_output, skip_special_tokens                    include_stop, the same
+    response_format, structured_outputs, guided_*                      grammar
     n_predict, repeat_penalty                                          other names of two of these
 """
 
@@ -16,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, cast
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
-from engine import InvalidParameter, ModelCard, SamplingParams
+from engine import Grammar, InvalidParameter, ModelCard, SamplingParams
 from server.body import json_type
 from server.errors import InvalidType
+from server.openai.structured import guided_reader, response_format_of, structured_outputs_of
 from server.openai.wire import Body, Inert, Integer, above, below, empty, never
 
 MAX_STOPS = 64
@@ -33,14 +35,7 @@ NAMES: Mapping[str, str] = {
 """Engine names that this dialect spells differently."""
 
 REFUSED: Mapping[str, Inert] = {
-    "response_format": lambda value: value == {"type": "text"},
-    "structured_outputs": never,
-    "guided_json": never,
-    "guided_regex": never,
-    "guided_choice": never,
-    "guided_grammar": never,
-    "grammar": empty,
-    "json_schema": empty,
+    "grammar": empty,  # another server's own notation
     "bad_words": empty,
     "logits_processors": empty,
     "use_beam_search": empty,
@@ -112,6 +107,55 @@ def _biases(value: object) -> dict[int, float]:
     return biases
 
 
+Schema = WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]})
+ResponseFormat = Annotated[
+    Grammar | None,
+    PlainValidator(response_format_of),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "required": ["type"],
+            "properties": {
+                "type": {"enum": ["text", "json_object", "json_schema"]},
+                "json_schema": {
+                    "type": "object",
+                    "properties": {"schema": {"type": "object"}, "strict": {"type": "boolean"}},
+                },
+            },
+        }
+    ),
+]
+StructuredOutputs = Annotated[
+    Grammar | None, PlainValidator(structured_outputs_of), WithJsonSchema({"type": "object"})
+]
+GuidedJson = Annotated[Grammar | None, PlainValidator(guided_reader("guided_json", "json")), Schema]
+LlamaSchema = Annotated[
+    Grammar | None, PlainValidator(guided_reader("json_schema", "json")), Schema
+]
+GuidedRegex = Annotated[
+    Grammar | None,
+    PlainValidator(guided_reader("guided_regex", "regex")),
+    WithJsonSchema({"type": "string"}),
+]
+GuidedChoice = Annotated[
+    Grammar | None,
+    PlainValidator(guided_reader("guided_choice", "choice")),
+    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+]
+GuidedGrammar = Annotated[
+    Grammar | None,
+    PlainValidator(guided_reader("guided_grammar", "grammar")),
+    WithJsonSchema({"type": "string"}),
+]
+GRAMMAR_FIELDS = (
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "json_schema",
+)
 Stops = Annotated[
     tuple[str, ...],
     BeforeValidator(_stops),
@@ -171,6 +215,13 @@ class SamplingFields(Body):
     stream: bool = False
     stream_options: StreamOptions | None = None
 
+    response_format: ResponseFormat = None
+    structured_outputs: StructuredOutputs = None
+    guided_json: GuidedJson = None
+    guided_regex: GuidedRegex = None
+    guided_choice: GuidedChoice = None
+    guided_grammar: GuidedGrammar = None
+    json_schema: LlamaSchema = None
     top_k: Integer = Field(0, ge=-1, le=2**31 - 1)
     min_p: float = Field(0.0, ge=0, le=1)
     repetition_penalty: float = Field(1.0, gt=0)
@@ -191,6 +242,20 @@ class SamplingFields(Body):
     @property
     def continuous_usage(self) -> bool:
         return self.stream_options is not None and self.stream_options.continuous_usage_stats
+
+    @property
+    def grammar_field(self) -> str:
+        """The field that says what the text must be; `response_format` when none does."""
+        given = [name for name in GRAMMAR_FIELDS if getattr(self, name) is not None]
+        return given[0] if given else GRAMMAR_FIELDS[0]
+
+
+def grammar_of(fields: SamplingFields) -> Grammar | None:
+    """What the text must be. Raises `InvalidParameter` when two fields say it."""
+    given = [name for name in GRAMMAR_FIELDS if getattr(fields, name) is not None]
+    if len(given) > 1:
+        raise InvalidParameter(given[1], None, f"it cannot be set together with '{given[0]}'.")
+    return getattr(fields, given[0]) if given else None
 
 
 def check_stream_fields(fields: SamplingFields, body: Mapping[str, Any]) -> None:
@@ -239,6 +304,7 @@ def sampling_params(
         repetition_penalty=fields.repetition_penalty,
         logit_bias=dict(fields.logit_bias),
         allowed_token_ids=None if allowed is None else tuple(allowed),
+        grammar=grammar_of(fields),
         seed=fields.seed,
         stop=fields.stop,
         stop_token_ids=tuple(fields.stop_token_ids),

@@ -33,7 +33,7 @@ def run(core: EngineCore, requests: Iterable[Submit]) -> dict[str, list[Sequence
     for request in requests:
         outputs[request.request_id] = []
         core.submit(request)
-    while core.has_work:
+    while core.has_work or core.stats.waiting:  # the latter for a grammar
         step = core.step()
         for output in step.outputs if step else ():
             assert output.error is None, output.error

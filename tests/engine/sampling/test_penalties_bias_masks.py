@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.sampling import logit_bias, masks, penalties
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
-from engine.sampling_params import SamplingParams
+from engine.sampling_params import Grammar, SamplingParams
 from tests.engine.sampling.oracle import kept, processed, random_logits
 
 
@@ -151,3 +154,50 @@ def test_impossible_tokens_stay_impossible() -> None:
     z = torch.full((1, 8), -math.inf)
     z[0, 0] = 1.0
     assert kept(processed(z, build(SamplingRow(params, 0, [1], [1])))) == [{0}]
+
+
+def packed(legal: set[int], words: int) -> np.ndarray:
+    """The ids as bits, one by one."""
+    values = [sum(1 << i % 32 for i in legal if i // 32 == word) for word in range(words)]
+    return np.array(values, dtype=np.uint32).view(np.int32)
+
+
+@given(st.data())
+def test_only_what_the_bits_say_is_left(data: st.DataObject) -> None:
+    vocab_size = data.draw(st.integers(1, 100))
+    num_rows = data.draw(st.integers(1, 5))
+    words = (vocab_size + 31) // 32 + data.draw(st.integers(0, 1))
+    sets = st.sets(st.integers(0, vocab_size - 1), min_size=1)
+    legal = {row: data.draw(sets) for row in range(num_rows) if data.draw(st.booleans())}
+    batch = build(*[SamplingRow(SamplingParams(), 0)] * num_rows, vocab_size=vocab_size)
+    before = random_logits(num_rows, vocab_size)
+    if legal:
+        batch.restrict(list(legal), np.stack([packed(ids, words) for ids in legal.values()]))
+        assert batch.changes_logits
+    after = masks.apply(before.clone(), batch)
+    assert kept(after) == [legal.get(row, set(range(vocab_size))) for row in range(num_rows)]
+    assert torch.equal(after[after.isfinite()], before[after.isfinite()])
+
+
+def test_bits_hold_for_one_step() -> None:
+    batch = build(SamplingRow(SamplingParams(), 0))
+    batch.restrict([0], packed({3}, 1)[None])
+    assert kept(masks.apply(torch.zeros(1, 8), batch)) == [{3}]
+    batch.advance(torch.tensor([3]))
+    assert not batch.changes_logits
+    assert kept(masks.apply(torch.zeros(1, 8), batch)) == [set(range(8))]
+
+
+def test_bits_come_after_the_bias_and_before_truncation() -> None:
+    params = SamplingParams(logit_bias={5: 100.0}, top_k=1)
+    batch = build(SamplingRow(params, 0))
+    batch.restrict([0], packed({1, 2}, 1)[None])
+    z = torch.tensor([[9.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    assert kept(processed(z, batch)) == [{2}]
+
+
+def test_where_there_is_a_grammar_its_mask_holds_off_the_end() -> None:
+    params = SamplingParams(min_tokens=5, grammar=Grammar("json_object"))
+    batch = build(SamplingRow(params, 0, [], [], (6, 7)))
+    batch.restrict([0], packed({7}, 1)[None])
+    assert kept(masks.apply(torch.zeros(1, 8), batch)) == [{7}]

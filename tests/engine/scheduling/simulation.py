@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field
 
+from engine.errors import InvalidParameter
 from engine.sampling_params import SamplingParams
 from engine.scheduling.blocks import PADDING_BLOCK, BlockManager
 from engine.scheduling.plan import ScheduledSequence, SequenceUpdate, StepPlan, StepResult
@@ -45,6 +46,26 @@ class Limits:
         return scheduler, blocks
 
 
+FORCED = {2: 3, 3: 0}
+
+
+@dataclass
+class Script:
+    """A grammar that forces `following[token]` after a token."""
+
+    following: dict[int, int] = field(default_factory=lambda: FORCED)
+    complete: bool = False
+    failure: InvalidParameter | None = None
+    advanced: list[int] = field(default_factory=list[int])
+
+    def advance(self, token_id: int) -> None:
+        self.advanced.append(token_id)
+
+    @property
+    def forced_token(self) -> int | None:
+        return self.following.get(self.advanced[-1]) if self.advanced else None
+
+
 def make_sequence(
     request_id: str,
     prompt: list[int],
@@ -54,8 +75,12 @@ def make_sequence(
     eos: frozenset[int] = frozenset(),
     params: SamplingParams | None = None,
 ) -> Sequence:
+    """With a grammar in the parameters, what a `Script` forces is forced."""
     params = params or SamplingParams()
-    return Sequence(request_id, list(prompt), params, seed, max_new_tokens, eos)
+    sequence = Sequence(request_id, list(prompt), params, seed, max_new_tokens, eos)
+    if params.grammar is not None:
+        sequence.grammar = Script()  # pyright: ignore[reportAttributeAccessIssue]
+    return sequence
 
 
 def next_token(text: list[int], sequence: Sequence) -> int:
@@ -77,11 +102,14 @@ def expected_output(sequence: Sequence, max_model_len: int) -> tuple[list[int], 
     text = list(sequence.prompt_token_ids)
     output: list[int] = []
     stops = sequence.eos_token_ids | frozenset(sequence.params.stop_token_ids)
+    forced = FORCED if sequence.params.grammar is not None else {}
     while len(output) < sequence.max_new_tokens and len(text) < max_model_len:
-        token = next_token(text, sequence)
+        token = forced.get(output[-1]) if output else None
+        certain = token is not None
+        token = next_token(text, sequence) if token is None else token
         text.append(token)
         output.append(token)
-        if token in stops and len(output) > sequence.params.min_tokens:
+        if token in stops and (certain or len(output) > sequence.params.min_tokens):
             return output, FinishReason.STOP
     return output, FinishReason.LENGTH
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ContextLengthExceeded
-from engine.sampling_params import SamplingParams
+from engine.sampling_params import Grammar, SamplingParams
 from engine.scheduling.sequence import Sequence
 from tests.engine.scheduling.simulation import (
     EOS,
@@ -54,6 +54,7 @@ sampling = st.builds(
     min_tokens=st.sampled_from((0, 0, 3)),
     stop_token_ids=st.sampled_from(((), (), (3,))),
     prompt_logprobs=st.sampled_from((None, None, None, 0)),
+    grammar=st.sampled_from((None, None, Grammar("json_object"))),
 )
 arrivals = st.lists(
     st.builds(

@@ -87,7 +87,6 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("kind", ask(responseModalities=["TEXT", "IMAGE"]), f"{CONFIG}.response_modalities"),
     ("kind", ask(responseModalities=[3]), f"{CONFIG}.response_modalities"),
     ("kind", ask(responseModalities=["SMELL"]), f"{CONFIG}.response_modalities[0]"),
-    ("kind", ask(responseMimeType="application/json"), f"{CONFIG}.response_mime_type"),
     ("kind", ask(responseMimeType="text/x.enum"), f"{CONFIG}.response_mime_type"),
     ("kind", ask(responseSchema={}), f"{CONFIG}.response_schema"),
     ("kind", ask(responseJsonSchema={"type": "object"}), f"{CONFIG}.response_json_schema"),

@@ -14,7 +14,7 @@ Dialects pass their own field names, so that `max_new_tokens` never reaches a ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -206,7 +206,7 @@ _OPENAI: tuple[tuple[type[EngineError], int, str, _Code], ...] = (
 
 
 @contextmanager
-def naming_grammar(field: str) -> Iterator[None]:
+def naming_grammar(field: str) -> Generator[None, None, None]:
     """What the engine has against a grammar is said of the caller's `field`."""
     try:
         yield

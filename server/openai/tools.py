@@ -15,7 +15,7 @@ from server.errors import InvalidType, MissingParameter
 from server.tool_calls import HERMES, ToolCall
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-NO_PARAMETERS = {"type": "object", "properties": {}}
+NO_PARAMETERS: dict[str, object] = {"type": "object", "properties": {}}
 
 
 def tools_of(value: object) -> tuple[dict[str, object], ...]:

@@ -75,7 +75,7 @@ def test_f44_whatever_is_complete_fits_the_schema(chat: openai.OpenAI, name: str
         "json_schema": {"name": "x", "schema": schema, "strict": True},
     }
     answer = ask(
-        chat, "Make one up.", response_format=form, n=10, seed=3, temperature=1.5, max_tokens=80
+        chat, "Make one up.", response_format=form, n=10, seed=3, temperature=1.5, max_tokens=200
     )
     complete = [c.message.content for c in answer.choices if c.finish_reason == "stop"]
     assert complete

@@ -10,7 +10,13 @@ import random
 from dataclasses import dataclass
 
 from engine.default_model.training.conversation import Conversation, assistant, user
-from engine.default_model.training.synthetic.common import CITIES, NAMES, maybe_system, pick, typed
+from engine.default_model.training.synthetic.phrasing import (
+    CITIES,
+    NAMES,
+    maybe_system,
+    pick,
+    typed,
+)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from engine.default_model.training.conversation import (
     system,
     user,
 )
-from engine.default_model.training.synthetic.common import NAMES, maybe_system, pick, typed
 from engine.default_model.training.synthetic.german_texts import (
     ANIMALS,
     ASK_CHOICE,
@@ -28,6 +27,7 @@ from engine.default_model.training.synthetic.german_texts import (
     TALK,
     TRANSLATIONS,
 )
+from engine.default_model.training.synthetic.phrasing import NAMES, maybe_system, pick, typed
 
 
 def generate(rng: random.Random) -> Conversation:

@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.default_model.training.conversation import Conversation, assistant, system, user
 from engine.default_model.training.synthetic.choices import CHOICES
-from engine.default_model.training.synthetic.common import CITIES, NAMES, maybe_system, pick
+from engine.default_model.training.synthetic.phrasing import CITIES, NAMES, maybe_system, pick
 
 KEYS = "name age city color animal job sport price count day place title food size owner".split()
 HOBBIES = ("reading", "chess", "singing", "running", "painting", "cooking", "swimming", "music")

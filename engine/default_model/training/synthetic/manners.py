@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 
 from engine.default_model.training.conversation import Conversation, assistant, system, user
-from engine.default_model.training.synthetic.common import NAMES, maybe_system, pick, typed
 from engine.default_model.training.synthetic.manner_texts import (
     ADJECTIVES,
     FACTS,
@@ -23,6 +22,7 @@ from engine.default_model.training.synthetic.manner_texts import (
     STORIES,
     UNKNOWN,
 )
+from engine.default_model.training.synthetic.phrasing import NAMES, maybe_system, pick, typed
 
 
 def generate(rng: random.Random) -> Conversation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 
 from engine.default_model.training.conversation import Conversation, Message, assistant, user
-from engine.default_model.training.synthetic.common import maybe_system, pick, typed
+from engine.default_model.training.synthetic.phrasing import maybe_system, pick, typed
 from engine.default_model.training.synthetic.term_texts import QUESTIONS, TERMS, Term
 
 ENGLISH = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.default_model.training.conversation import Tool, tool
-from engine.default_model.training.synthetic.common import CITIES, NAMES, pick
+from engine.default_model.training.synthetic.phrasing import CITIES, NAMES, pick
 
 
 @dataclass(frozen=True)

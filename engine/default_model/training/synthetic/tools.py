@@ -17,7 +17,7 @@ from engine.default_model.training.conversation import (
     result,
     user,
 )
-from engine.default_model.training.synthetic.common import CITIES, maybe_system, pick, typed
+from engine.default_model.training.synthetic.phrasing import CITIES, maybe_system, pick, typed
 from engine.default_model.training.synthetic.tool_catalogue import SKILLS, Skill, declare, use
 
 CHATTER = (

@@ -78,6 +78,14 @@ class ToolCallParser:
                 words.append(rest)
         return Parsed("".join(words), tuple(calls))
 
+    def read(self, text: str, *, last: bool) -> Parsed:
+        """`feed`, and `finish` after the last piece."""
+        parsed = self.feed(text)
+        if not last:
+            return parsed
+        rest = self.finish()
+        return Parsed(parsed.text + rest.text, parsed.calls + rest.calls)
+
     @property
     def _done(self) -> bool:
         return self.num_calls > 0 and not self._parallel

@@ -32,10 +32,7 @@ def parser_for(fields: ChatRequest) -> ToolCallParser | None:
 def parsed_text(fields: ChatRequest, text: str) -> Parsed:
     """The words and calls of a whole sample."""
     parser = parser_for(fields)
-    if parser is None:
-        return Parsed(text)
-    first, last = parser.feed(text), parser.finish()
-    return Parsed(first.text + last.text, first.calls + last.calls)
+    return Parsed(text) if parser is None else parser.read(text, last=True)
 
 
 def finish_of(reason: FinishReason, *, called: bool) -> str:

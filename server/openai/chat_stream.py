@@ -87,11 +87,7 @@ class _ChoiceWriter:
     def _parse(self, delta: TextDelta) -> Parsed:
         if self._parser is None:
             return Parsed(delta.text)
-        parsed = self._parser.feed(delta.text)
-        if delta.finish_reason is None:
-            return parsed
-        last = self._parser.finish()
-        return Parsed(parsed.text + last.text, parsed.calls + last.calls)
+        return self._parser.read(delta.text, last=delta.finish_reason is not None)
 
     def _delta(self, value: dict[str, object]) -> bytes:
         return self._open + line(value) + b',"logprobs":null,"finish_reason":null}'

@@ -246,16 +246,19 @@ class SamplingFields(Body):
     @property
     def grammar_field(self) -> str:
         """The field that says what the text must be; `response_format` when none does."""
-        given = [name for name in GRAMMAR_FIELDS if getattr(self, name) is not None]
-        return given[0] if given else GRAMMAR_FIELDS[0]
+        return next(iter(_grammar_fields(self)), GRAMMAR_FIELDS[0])
 
 
 def grammar_of(fields: SamplingFields) -> Grammar | None:
     """What the text must be. Raises `InvalidParameter` when two fields say it."""
-    given = [name for name in GRAMMAR_FIELDS if getattr(fields, name) is not None]
+    given = _grammar_fields(fields)
     if len(given) > 1:
         raise InvalidParameter(given[1], None, f"it cannot be set together with '{given[0]}'.")
     return getattr(fields, given[0]) if given else None
+
+
+def _grammar_fields(fields: SamplingFields) -> list[str]:
+    return [name for name in GRAMMAR_FIELDS if getattr(fields, name) is not None]
 
 
 def check_stream_fields(fields: SamplingFields, body: Mapping[str, Any]) -> None:

@@ -150,7 +150,9 @@ class EngineClient:
         """The engine process's card, with what only the text side knows."""
         template = self._template
         assert template is not None, "the text side is loaded before the process starts"
-        return msgspec.structs.replace(model, tool_call_format=template.tool_call_format)
+        return msgspec.structs.replace(
+            model, tool_call_format=template.tool_call_format, reasons=template.reasons
+        )
 
     def _deliver(self, output: ipc.SequenceOutput) -> None:
         stream = self._streams.get(output.request_id)

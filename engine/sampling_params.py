@@ -32,6 +32,9 @@ class Grammar(msgspec.Struct, frozen=True):
         choice        a JSON array of strings, one of which is the whole text
         lark          a grammar in llguidance's dialect of Lark
 
+    With `after` any text may come first, up to the first occurrence of that string: so a model
+    that reasons aloud is bound only once it has ended its reasoning.
+
     Raises:
         InvalidParameter: no such kind, or `text` is too long or no Unicode. What else is wrong
             with it shows when it is compiled, before the sample's first delta.
@@ -39,6 +42,7 @@ class Grammar(msgspec.Struct, frozen=True):
 
     kind: str
     text: str = ""
+    after: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in GRAMMAR_KINDS:

@@ -110,6 +110,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str  # changes whenever the numerics may change
     eos_token_ids: tuple[int, ...] = ()
     tool_call_format: str | None = None  # how the chat template writes tool calls; None: not at all
+    reasons: bool = False  # the chat template knows reasoning, between <think> and </think>
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):

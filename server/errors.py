@@ -214,6 +214,10 @@ def naming_grammar(field: str) -> Generator[None, None, None]:
         if error.parameter != "grammar":
             raise
         raise InvalidParameter(field, error.value, error.reason) from error
+    except UnsupportedParameter as error:
+        if error.parameter != "grammar":
+            raise
+        raise UnsupportedParameter(field, error.reason) from error
 
 
 def openai_error(error: EngineError, names: Mapping[str, str] | None = None) -> ErrorReply:

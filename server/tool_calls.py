@@ -1,138 +1,238 @@
-"""Streamed text to tool calls, piece by piece; a whole answer is one piece.
+"""Streamed text to words and tool calls, piece by piece; a whole answer is one piece.
 
-    text  <tool_call>\\n{"name": "f", "arguments": {...}}\\n</tool_call>  ...
-
-This is how models trained in the Hermes format write a call (Qwen and the embedded model among
-them). What looks like a call but is none is given back as text: nothing is lost. Knows nothing of
-dialects, and not which tools were offered.
+Arguments are handed on while they are written. What looks like a call but is none is given back as
+words. White space around calls belongs to the format and is dropped. Knows the formats' marks, and
+nothing of dialects.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+import re
+from collections.abc import Collection
 
 import msgspec
 
-HERMES = "hermes"
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
+from server.answer import CallArguments, CallClosed, CallOpened, Event, Words
+from server.held_text import split_at
+from server.tool_formats import ToolFormat
+
+_HEAD = re.compile(
+    r'\s*\[?\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"(?:arguments|parameters)"\s*:\s*(?=\{)'
+)
+_MAX_HEAD = 300  # characters that may turn out to be no call, where no mark has announced one
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """One call; `arguments` is a JSON object as the model wrote it."""
-
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True, slots=True)
-class Parsed:
-    """What a piece of text came to: words for the reader, then calls."""
-
-    text: str
-    calls: tuple[ToolCall, ...] = ()
+class _State(enum.Enum):
+    TEXT = enum.auto()  # words, until an opening mark
+    HEAD = enum.auto()  # up to the arguments of a call
+    ARGUMENTS = enum.auto()
+    TAIL = enum.auto()  # from the arguments to the next call, or to the closing mark
+    PLAIN = enum.auto()  # words, whatever comes
+    DONE = enum.auto()  # nothing that comes counts
 
 
 class ToolCallParser:
     """Reads one sample. However its text is cut into pieces, the outcome is the same.
 
-    White space around calls belongs to the format and is dropped. Without `parallel` the first
-    call is the last thing that is read.
+    `names` are the tools that there are. Without `parallel` the first call is the last thing that
+    is read. `start` is where the text begins in the sample's, in code points.
     """
 
-    def __init__(self, *, parallel: bool = True) -> None:
-        self._parallel = parallel
+    def __init__(
+        self, form: ToolFormat, names: Collection[str], *, parallel: bool = True, start: int = 0
+    ) -> None:
+        self._form = form
+        self._names = names
+        self._parallel = parallel and form.parallel
+        self._state = _State.TEXT if form.opening else _State.HEAD
         self._buffer = ""
-        self._gap = ""  # white space before the open marker
-        self._inside = False
+        self._position = start  # of the buffer
+        self._held = 0  # characters at its start that are words if no call follows
         self._after_call = False
-        self.num_calls = 0
+        self._object = _ObjectEnd()
+        self._events: list[Event] = []
 
-    def feed(self, text: str) -> Parsed:
-        """Take the next piece; what may still become a marker is held back."""
+    def feed(self, text: str, *, last: bool) -> list[Event]:
+        """Take the next piece; what may still become a mark is held back until the `last`."""
         self._buffer += text
-        words: list[str] = []
-        calls: list[ToolCall] = []
-        while not self._done:
-            if self._inside:
-                body, close, rest = self._buffer.partition(CLOSE)
-                if not close:
-                    break
-                self._buffer, self._inside = rest, False
-                self._close(body, CLOSE, words, calls)
-            else:
-                words.append(self._before_marker())
-                if not self._inside:
-                    break
-        return Parsed("".join(words), tuple(calls))
+        self._events = []
+        while self._steps[self._state](self, last):
+            pass
+        return self._events
 
-    def finish(self) -> Parsed:
-        """The text has ended: give out what was held back."""
-        words: list[str] = []
-        calls: list[ToolCall] = []
-        if not self._done:
-            rest, self._buffer = self._buffer, ""
-            if self._inside:
-                self._close(rest, "", words, calls)  # a turn may end without the close marker
-            elif rest.strip() or not self._after_call:
-                words.append(rest)
-        return Parsed("".join(words), tuple(calls))
+    # Each step takes from the buffer what it can, and says whether another step may go on.
 
-    def read(self, text: str, *, last: bool) -> Parsed:
-        """`feed`, and `finish` after the last piece."""
-        parsed = self.feed(text)
-        if not last:
-            return parsed
-        rest = self.finish()
-        return Parsed(parsed.text + rest.text, parsed.calls + rest.calls)
+    def _text(self, last: bool) -> bool:
+        before, mark, _ = split_at(self._buffer, self._form.opening)
+        words = len(before.rstrip())
+        if not mark:
+            self._say(len(self._buffer) if last else words)
+            return False
+        self._say(words)
+        # White space and mark stay in the buffer until it is certain that they begin a call.
+        self._held = len(before) - words + len(mark)
+        self._state = _State.HEAD
+        return True
 
-    @property
-    def _done(self) -> bool:
-        return self.num_calls > 0 and not self._parallel
+    def _head(self, last: bool) -> bool:
+        body = self._buffer[self._held :]
+        found = _HEAD.match(body)
+        if found:
+            name = _decoded(found[1])
+            if name not in self._names:
+                return self._no_call()
+            self._take(self._held + found.end())
+            self._held = 0
+            self._events.append(CallOpened(name))
+            self._object, self._state = _ObjectEnd(), _State.ARGUMENTS
+            return True
+        closing = "" if self._form.is_list else self._form.closing
+        inside, found_closing, _ = body.partition(closing) if closing else (body, "", "")
+        if found_closing or last:
+            return self._whole(inside, found_closing)
+        return self._no_call() if self._cannot_be_call(body) else False
 
-    def _before_marker(self) -> str:
-        """Text that is certainly no marker, taken off the buffer; goes inside at a marker."""
-        before, marker, rest = self._buffer.partition(OPEN)
-        held = 0 if marker else _partial_marker(before)
-        text = before[: len(before) - held].rstrip()
-        if marker:
-            self._gap, self._buffer, self._inside = before[len(text) :], rest, True
-        else:
-            self._buffer = before[len(text) :]
-        if self._after_call:
-            text = text.lstrip()
-            self._after_call = not text
+    def _whole(self, inside: str, closing: str) -> bool:
+        """A call whose keys stand in another order, or that has no arguments."""
+        call = read_call(inside)
+        if call is None or call[0] not in self._names:
+            return self._no_call()
+        self._take(self._held + len(inside) + len(closing))
+        self._held = 0
+        self._events += [CallOpened(call[0]), CallArguments(call[1]), CallClosed()]
+        self._close(_State.TEXT)
+        return True
+
+    def _cannot_be_call(self, body: str) -> bool:
+        if self._form.opening:
+            return False
+        begin = body.lstrip()
+        return bool(begin) and (begin[0] != "{" or len(begin) > _MAX_HEAD)
+
+    def _no_call(self) -> bool:
+        """The mark was none: it is words, and what follows it is read as such."""
+        self._say(self._held)
+        self._held = 0
+        self._state = _State.TEXT if self._form.opening else _State.PLAIN
+        return True
+
+    def _arguments(self, _last: bool) -> bool:
+        end = self._object.find(self._buffer)
+        piece = self._take(len(self._buffer) if end is None else end)
+        if piece:
+            self._events.append(CallArguments(piece))
+        if end is None:
+            return False
+        self._events.append(CallClosed())
+        self._object = _ObjectEnd(depth=1)  # the call around the arguments is still open
+        self._close(_State.TAIL)
+        return True
+
+    def _close(self, state: _State) -> None:
+        self._after_call = True
+        self._state = state if self._parallel else _State.DONE
+
+    def _tail(self, _last: bool) -> bool:
+        if self._form.is_list:
+            return self._list_tail()
+        _, mark, rest = split_at(self._buffer, self._form.closing)
+        self._take(len(self._buffer) - len(rest))
+        if mark:
+            self._state = _State.TEXT
+        return bool(mark)
+
+    def _list_tail(self) -> bool:
+        if self._object.depth:
+            end = self._object.find(self._buffer)
+            self._take(len(self._buffer) if end is None else end)
+            if end is None:
+                return False
+        rest = self._buffer.lstrip()
+        self._take(len(self._buffer) - len(rest) + min(1, len(rest)))
+        if rest:
+            self._state = _State.HEAD if rest[0] == "," else _State.TEXT
+        return bool(rest)
+
+    def _plain(self, _last: bool) -> bool:
+        self._say(len(self._buffer))
+        return False
+
+    def _done(self, _last: bool) -> bool:
+        self._take(len(self._buffer))
+        return False
+
+    _steps = {
+        _State.TEXT: _text,
+        _State.HEAD: _head,
+        _State.ARGUMENTS: _arguments,
+        _State.TAIL: _tail,
+        _State.PLAIN: _plain,
+        _State.DONE: _done,
+    }
+
+    def _take(self, count: int) -> str:
+        text, self._buffer = self._buffer[:count], self._buffer[count:]
+        self._position += count
         return text
 
-    def _close(self, body: str, close: str, words: list[str], calls: list[ToolCall]) -> None:
-        call = read_call(body)
-        if call is None:
-            words.append(f"{self._gap}{OPEN}{body}{close}")
+    def _say(self, count: int) -> None:
+        """The next characters are words."""
+        start = self._position
+        text = self._take(count)
+        if self._after_call:
+            spoken = text.lstrip()
+            start += len(text) - len(spoken)
+            text = spoken
+        if text:
             self._after_call = False
-        else:
-            calls.append(call)
-            self.num_calls += 1
-            self._after_call = True
+            self._events.append(Words(text, start))
 
 
-class _Call(msgspec.Struct):
+class _ObjectEnd:
+    """Finds where a JSON object ends, in text that comes in pieces."""
+
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
+        self._in_string = False
+        self._escaped = False
+
+    def find(self, text: str) -> int | None:
+        """The place after the brace that closes the object, if that is in this piece."""
+        for place, character in enumerate(text, start=1):
+            if self._in_string:
+                self._in_string = self._escaped or character != '"'
+                self._escaped = character == "\\" and not self._escaped
+            elif character == '"':
+                self._in_string = True
+            elif character in "{[":
+                self.depth += 1
+            elif character in "}]":
+                self.depth -= 1
+                if self.depth == 0:
+                    return place
+        return None
+
+
+class _WholeCall(msgspec.Struct):
     name: str
-    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    arguments: msgspec.Raw = msgspec.Raw()
+    parameters: msgspec.Raw = msgspec.Raw()
 
 
-def read_call(body: str) -> ToolCall | None:
-    """The call between two markers, or None when it is not one."""
+def read_call(body: str) -> tuple[str, str] | None:
+    """Name and arguments of a call in one piece, or None when it is not one."""
     try:
-        call = msgspec.json.decode(body, type=_Call)
+        call = msgspec.json.decode(body, type=_WholeCall)
     except (msgspec.DecodeError, RecursionError):
         return None
-    arguments = bytes(call.arguments).decode().strip()
-    return ToolCall(call.name, arguments) if arguments.startswith("{") else None
+    given = bytes(call.arguments) or bytes(call.parameters) or b"{}"
+    arguments = given.decode().strip()
+    return (call.name, arguments) if arguments.startswith("{") else None
 
 
-def _partial_marker(text: str) -> int:
-    """Length of the longest end of `text` that begins the open marker."""
-    for length in range(min(len(text), len(OPEN) - 1), 0, -1):
-        if text.endswith(OPEN[:length]):
-            return length
-    return 0
+def _decoded(string: str) -> str:
+    try:
+        return msgspec.json.decode(string, type=str)
+    except msgspec.DecodeError:
+        return ""

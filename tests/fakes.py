@@ -65,6 +65,7 @@ class ScriptedEngine:
     stopped: int = 0
     served_name: str = "diglot-mini"
     tool_call_format: str | None = None
+    reasons: bool = False
     prompts: list[Prompt] = field(default_factory=list)
 
     @property
@@ -77,6 +78,7 @@ class ScriptedEngine:
             fingerprint="fp_scripted",
             eos_token_ids=(EOS,),
             tool_call_format=self.tool_call_format,
+            reasons=self.reasons,
         )
 
     @property

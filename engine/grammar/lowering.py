@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import cast
 
 import msgspec
 from llguidance import LLMatcher
@@ -30,6 +31,14 @@ _LARK = re.compile(
 )
 """Inline schemas, and what might only look like one: strings, expressions, comments."""
 
+_AFTER = """start: head GAP @rest
+head[lazy]: TEXT %s
+TEXT: /(.|\\n)*/
+GAP: /[ \\n]{0,4}/
+"""
+
+_decoder = json.JSONDecoder()
+
 
 def lowered(grammar: Grammar) -> str:
     """The grammar as `LLMatcher` takes it.
@@ -37,6 +46,11 @@ def lowered(grammar: Grammar) -> str:
     Raises:
         InvalidParameter: the text is not what its kind says, as far as that shows here.
     """
+    source = _lowered_alone(grammar)
+    return _after(grammar.after, source) if grammar.after else source
+
+
+def _lowered_alone(grammar: Grammar) -> str:
     match grammar.kind:
         case "json_object":
             return _json_schema(grammar, '{"type": "object"}')
@@ -82,22 +96,31 @@ def _lark(text: str) -> str:
     return json.dumps({"grammars": [{"lark_grammar": text}]})
 
 
+def _after(mark: str, source: str) -> str:
+    """Any text up to and with the mark, a little white space, then what `source` says."""
+    grammars = json.loads(source)["grammars"]
+    head = _AFTER % json.dumps(mark)
+    rest = {**grammars[0], "name": "rest"}
+    return json.dumps({"grammars": [{"lark_grammar": head}, rest, *grammars[1:]]})
+
+
 def _with_json_options(lark: str) -> str:
     """The grammar with white space bounded in its inline schemas as in all others."""
     pieces: list[str] = []
     done = 0
     for found in _LARK.finditer(lark):
-        if found["other"] is None:
-            pieces += lark[done : found.end()], _head_with_options(lark, found.end())
-            done = found.end() + 1
+        if found["other"] is None and found.end() >= done:
+            try:
+                schema, end = _decoder.raw_decode(lark, found.end())
+            except ValueError:
+                continue  # the compiler says what is wrong with it
+            pieces += lark[done : found.end()], json.dumps(_with_options(schema))
+            done = end
     return "".join([*pieces, lark[done:]])
 
 
-def _head_with_options(lark: str, start: int) -> str:
-    """What replaces the brace that opens the schema at `start`.
-
-    A schema with options of its own keeps those; where a key comes twice the later one counts.
-    """
-    options = json.dumps({"x-guidance": {"whitespace_pattern": _WHITE_SPACE}})[:-1]
-    empty = re.match(r"\{\s*\}", lark[start:]) is not None
-    return options if empty else f"{options}, "
+def _with_options(schema: dict[str, object]) -> dict[str, object]:
+    """The schema with our white space; other options of its own stay."""
+    given = schema.get("x-guidance")
+    options = cast("dict[str, object]", given) if isinstance(given, dict) else {}
+    return {**schema, "x-guidance": {**options, "whitespace_pattern": _WHITE_SPACE}}

@@ -5,6 +5,7 @@ Knows roles and the two shapes of content, a string and a list of text parts. Do
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,6 +22,7 @@ class MessageShape:
     strings: bool = True  # content may be a string
     parts: bool = False  # content may be a list of parts
     developer: bool = False  # it knows the role `developer`
+    short_ids: bool = False  # ids of tool calls must be nine letters or digits
 
 
 def shaped(messages: Sequence[Message], shape: MessageShape) -> list[Message]:
@@ -55,7 +57,24 @@ def _shaped(message: Message, shape: MessageShape) -> Message:
         result["role"] = "system"
     if result.get("content") is not None:
         result["content"] = _content(result["content"], shape)
-    return result
+    return _with_short_ids(result) if shape.short_ids else result
+
+
+def _with_short_ids(message: Message) -> Message:
+    calls = cast("list[Message]", message.get("tool_calls") or [])
+    if calls:
+        message["tool_calls"] = [{**call, "id": _short_id(call.get("id"))} for call in calls]
+    if "tool_call_id" in message:
+        message["tool_call_id"] = _short_id(message["tool_call_id"])
+    return message
+
+
+def _short_id(value: object) -> str:
+    """An id of nine letters or digits for any id, always the same one."""
+    text = str(value)
+    if len(text) == 9 and text.isascii() and text.isalnum():
+        return text
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()[:9]
 
 
 def _content(content: object, shape: MessageShape) -> object:

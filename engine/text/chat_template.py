@@ -16,7 +16,12 @@ from engine.errors import InvalidParameter, ModelLoadError
 from engine.text.chat_messages import Message, MessageShape, shaped, with_text_appended
 from engine.text.model_files import read_json, read_text
 from engine.text.template_environment import template_environment
-from engine.text.template_traits import iterates_content, tests_for_string, tool_call_format
+from engine.text.template_traits import (
+    iterates_content,
+    knows_reasoning,
+    tests_for_string,
+    tool_call_format,
+)
 from engine.types import ChatPrompt
 
 _END_MARK = "CONTINUE_FINAL_MESSAGE_TAG "
@@ -74,6 +79,11 @@ class ChatTemplate:
         template = self._templates.get("tool_use") or self._templates.get("default")
         return template and template.tool_call_format
 
+    @property
+    def reasons(self) -> bool:
+        """See `template_traits.knows_reasoning`."""
+        return any(template.reasons for template in self._templates.values())
+
     def render(self, prompt: ChatPrompt, *, bos_token: str | None, eos_token: str | None) -> str:
         """The conversation as text, with special tokens spelled by name.
 
@@ -115,12 +125,14 @@ class _Compiled:
         except jinja2.TemplateSyntaxError as error:
             raise ModelLoadError(f"The model's chat template is broken: {error}") from error
         self.tool_call_format = tool_call_format(source)
+        self.reasons = knows_reasoning(source)
         self._reserved = _OURS.union(environment.globals)
         parts = iterates_content(tree)
         self.shape = MessageShape(
             strings=not parts or tests_for_string(tree),
             parts=parts,
             developer="developer" in source,
+            short_ids=self.tool_call_format == "mistral",
         )
 
     def variables(

@@ -5,10 +5,14 @@ Knows Jinja's syntax tree; renders nothing.
 
 from __future__ import annotations
 
+import re
+
 from jinja2 import nodes
 
 _KEEPS_PARTS = frozenset({"list", "select", "selectattr", "reject", "rejectattr"})
 """Filters that leave a list of parts one."""
+
+_LLAMA_CALL = re.compile(r'\{\\?"name\\?": .{0,40}\\?"parameters\\?": ', re.DOTALL)
 
 
 def iterates_content(tree: nodes.Template) -> bool:
@@ -25,9 +29,24 @@ def iterates_content(tree: nodes.Template) -> bool:
 
 
 def tool_call_format(source: str) -> str | None:
-    """How the template writes tool calls: `hermes` (tags around JSON), or None when it has no tools
-    or writes calls in a way not known here."""
-    return "hermes" if "tools" in source and "<tool_call>" in source else None
+    """How the template writes tool calls, or None when it has no tools or a way not known here.
+
+    hermes    tags around JSON; not the tags around XML that some coding models have instead
+    mistral   a control token before a JSON list; not its later form without a list
+    llama3    the JSON of one call, with `parameters`, as the whole answer
+    """
+    if "tools" not in source:
+        return None
+    if "<tool_call>" in source:
+        return None if "<function=" in source else "hermes"
+    if "[TOOL_CALLS]" in source:
+        return None if "[ARGS]" in source else "mistral"
+    return "llama3" if _LLAMA_CALL.search(source) else None
+
+
+def knows_reasoning(source: str) -> bool:
+    """Whether the template speaks of reasoning between `<think>` and `</think>`."""
+    return "</think>" in source
 
 
 def tests_for_string(tree: nodes.Template) -> bool:

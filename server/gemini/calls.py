@@ -8,18 +8,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 
-from engine import EngineError, ModelCard, TextDelta
+from engine import EngineError, ModelCard, TextDelta, TextPrompt
+from server.answer_plan import plan_answer
 from server.errors import naming_grammar
+from server.gemini.candidate import Head
 from server.gemini.conversation import chat_prompt
 from server.gemini.deadline import Deadline
 from server.gemini.errors import CachedContentNotFound
 from server.gemini.framing import Framing
-from server.gemini.responses import Head, ResponseWriter
-from server.gemini.sampling import check_offered, fit, sampling_params
+from server.gemini.responses import ResponseWriter
+from server.gemini.sampling import check_output_kind, fit, sampling_params
 from server.gemini.schema import GenerateContentRequest
 from server.gemini.structured import grammar_field
+from server.gemini.tools import tool_use_of
 from server.generation import Generation
 from server.state import AppState
+from server.tools import ToolUse
 
 
 class Call:
@@ -80,9 +84,14 @@ def open_call(
     Raises:
         InvalidRequest, CachedContentNotFound, ContextLengthExceeded, EngineUnavailable
     """
-    config = request.generation_config
-    prompt = encode_prompt(state, request)
+    config, use = request.generation_config, tool_use_of(request)
+    prompt = encode_prompt(state, request, use)
+    check_output_kind(config)
+    plan = plan_answer(state.engine, card, use, prompt)
+    field = "tools" if use.callable and not config.response_mime_type else grammar_field(config)
     params = fit(sampling_params(config), len(prompt), card.max_model_len)
+    with naming_grammar(field):
+        params = plan.bind(params)
     candidates = config.candidate_count or 1
     response_id = secrets.token_urlsafe(16)
     head = Head(
@@ -93,16 +102,20 @@ def open_call(
         logprobs=params.logprobs,
         eos_token_ids=card.eos_token_ids,
         token_bytes=state.engine.token_bytes,
+        plan=plan,
+        shows_thoughts=config.thinking_config.include_thoughts,
+        count_tokens=lambda text: len(state.engine.encode(TextPrompt(text, False))),
     )
     generation = state.generation(
         [prompt], params, request_id=response_id, dialect="gemini", n=candidates
     )
-    return Call(generation, ResponseWriter(head), deadline, grammar_field(config))
+    return Call(generation, ResponseWriter(head), deadline, field)
 
 
-def encode_prompt(state: AppState, request: GenerateContentRequest) -> tuple[int, ...]:
-    """The prompt's token ids, chat template included. Raises as `open_call`."""
+def encode_prompt(
+    state: AppState, request: GenerateContentRequest, use: ToolUse
+) -> tuple[int, ...]:
+    """The prompt's token ids, chat template and tools included. Raises as `open_call`."""
     if request.cached_content:
         raise CachedContentNotFound(request.cached_content)
-    check_offered(request)
-    return state.engine.encode(chat_prompt(request))
+    return state.engine.encode(chat_prompt(request, use))

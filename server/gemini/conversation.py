@@ -7,6 +7,7 @@ Knows nothing of tokens or of sampling.
 from __future__ import annotations
 
 from engine import ChatPrompt, InvalidRequest, UnsupportedParameter
+from server.gemini import thinking
 from server.gemini.schema import (
     PART_DATA_FIELDS,
     Content,
@@ -14,23 +15,17 @@ from server.gemini.schema import (
     GenerateContentRequest,
     Part,
 )
+from server.gemini.turns import Turns
+from server.tools import ToolUse
 
 _TEMPLATE_ROLES = {"": "user", "user": "user", "model": "assistant"}
 _TOOL_ROLES = ("function", "tool")  # what a tool said comes from outside the model: a user turn
-_JOINTS = {"user": "\n", "assistant": ""}
-"""Chat clients return a streamed answer as one model turn per chunk: nothing goes between those."""
-
-_UNSUPPORTED_PARTS = {
-    "file_data": "is not supported: this server fetches no files.",
-    "function_call": "is not supported: this server does not call functions.",
-    "function_response": "is not supported: this server does not call functions.",
-}
 
 
-def chat_prompt(request: GenerateContentRequest) -> ChatPrompt:
-    """The conversation as `system`, `user` and `assistant` messages, ready to be answered.
+def chat_prompt(request: GenerateContentRequest, use: ToolUse) -> ChatPrompt:
+    """The conversation as messages of `system`, `user`, `assistant` and `tool`, ready to be
+    answered by a model that is shown the tools of `use`.
 
-    Neighbouring turns of one role become one message, since many templates need alternation.
     Earlier reasoning (`thought` parts) and server-side tool traces are left out.
 
     Raises:
@@ -41,42 +36,49 @@ def chat_prompt(request: GenerateContentRequest) -> ChatPrompt:
         raise InvalidRequest(
             "* GenerateContentRequest.contents: contents is not specified", "contents"
         )
-    turns = _turns(request.contents)
-    if not turns:
+    turns = Turns()
+    for index, content in enumerate(request.contents):
+        _add(turns, content, f"contents[{index}]")
+    messages = turns.messages()
+    if not messages:
         raise InvalidRequest(
             "* GenerateContentRequest.contents: nothing in them is text for the model", "contents"
         )
-    messages: list[dict[str, object]] = []
     system = _system_text(request.system_instruction)
     if system:
-        messages.append({"role": "system", "content": system})
-    messages.extend(
-        {"role": role, "content": _JOINTS[role].join(text for text in texts if text)}
-        for role, texts in turns
-    )
-    return ChatPrompt(tuple(messages))
+        messages.insert(0, {"role": "system", "content": system})
+    args = thinking.template_args(request.generation_config.thinking_config)
+    if use.shown:
+        args["tools"] = [tool.for_template() for tool in use.shown]
+    return ChatPrompt(tuple(messages), template_args=args)
 
 
-def _turns(contents: tuple[Content, ...]) -> list[tuple[str, list[str]]]:
-    turns: list[tuple[str, list[str]]] = []
-    for index, content in enumerate(contents):
-        role = _role(content, index)
-        texts = _texts(content, f"contents[{index}]")
-        if not texts:
-            continue  # only reasoning or tool traces
-        if turns and turns[-1][0] == role:
-            turns[-1][1].extend(texts)
+def _add(turns: Turns, content: Content, place: str) -> None:
+    role = _role(content, place)
+    if not content.parts:
+        raise InvalidRequest(
+            f"* GenerateContentRequest.{place}.parts: contents.parts must not be empty.",
+            f"{place}.parts",
+        )
+    for position, part in enumerate(content.parts):
+        where = f"{place}.parts[{position}]"
+        _check_one_field(part, where)
+        if part.function_call is not None:
+            turns.add_call(part.function_call)
+        elif part.function_response is not None:
+            turns.add_response(part.function_response)
         else:
-            turns.append((role, texts))
-    return turns
+            text = _part_text(part, where)
+            if text is not None:
+                turns.add_text(role, text)
 
 
-def _role(content: Content, index: int) -> str:
+def _role(content: Content, place: str) -> str:
     if content.role in _TOOL_ROLES:
         return "user"
     role = _TEMPLATE_ROLES.get(content.role)
     if role is None:
-        raise InvalidRequest("Please use a valid role: user, model.", f"contents[{index}].role")
+        raise InvalidRequest("Please use a valid role: user, model.", f"{place}.role")
     return role
 
 
@@ -92,29 +94,20 @@ def _system_text(instruction: Content | str | None) -> str:
     return "\n".join(texts)
 
 
-def _texts(content: Content, place: str) -> list[str]:
-    if not content.parts:
-        raise InvalidRequest(
-            f"* GenerateContentRequest.{place}.parts: contents.parts must not be empty.",
-            f"{place}.parts",
-        )
-    texts = (
-        _part_text(part, f"{place}.parts[{index}]") for index, part in enumerate(content.parts)
-    )
-    return [text for text in texts if text is not None]
-
-
-def _part_text(part: Part, place: str) -> str | None:
-    """What the model sees of a part; None when it is left out."""
+def _check_one_field(part: Part, place: str) -> None:
     present = [name for name in PART_DATA_FIELDS if getattr(part, name) is not None]
     if len(present) != 1:
         problem = "must have one initialized field" if not present else "may have only one field"
         raise InvalidRequest(
             f"* GenerateContentRequest.{place}.data: required oneof field 'data' {problem}", place
         )
-    name = present[0]
-    if name in _UNSUPPORTED_PARTS:
-        raise UnsupportedParameter(f"{place}.{name}", _UNSUPPORTED_PARTS[name])
+
+
+def _part_text(part: Part, place: str) -> str | None:
+    """What the model sees of a part; None when it is left out."""
+    if part.file_data is not None:
+        reason = "is not supported: this server fetches no files."
+        raise UnsupportedParameter(f"{place}.file_data", reason)
     if part.thought:
         return None
     if part.inline_data is not None:

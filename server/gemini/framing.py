@@ -11,7 +11,7 @@ from typing import Protocol, cast
 
 from engine import EngineError
 from server.gemini.errors import error_reply
-from server.gemini.responses import encode_json
+from server.gemini.json_text import encode_json
 
 
 class Framing(Protocol):

@@ -20,11 +20,12 @@ from server.gemini.calls import Call, encode_prompt, open_call
 from server.gemini.deadline import Deadline, parse_timeout
 from server.gemini.errors import VerbNotOffered, error_reply
 from server.gemini.framing import ArrayFraming, EventFraming
+from server.gemini.json_text import encode_json
 from server.gemini.models import find_model, model_page, model_resource
 from server.gemini.paths import parse_call, parse_resource
 from server.gemini.proto_json import read
-from server.gemini.responses import encode_json
 from server.gemini.schema import CountTokensRequest, GenerateContentRequest
+from server.gemini.tools import tool_use_of
 from server.sse import EventStream, run_until_disconnect
 from server.state import AppState
 
@@ -114,7 +115,8 @@ async def _open(state: AppState, card: ModelCard, request: Request) -> Call:
 async def _count_tokens(state: AppState, card: ModelCard, request: Request) -> Response:
     body = await read_json(request, any_type=True)
     message = read(CountTokensRequest, body, strict=state.settings.strict_fields)
-    count = len(encode_prompt(state, message.generate_content_request or message))
+    counted = message.generate_content_request or message
+    count = len(encode_prompt(state, counted, tool_use_of(counted)))
     details = [{"modality": "TEXT", "tokenCount": count}]
     return _json({"totalTokens": count, "promptTokensDetails": details})
 

@@ -9,8 +9,6 @@ import msgspec
 
 from engine import ContextLengthExceeded, InvalidRequest, SamplingParams, UnsupportedParameter
 from server.gemini.schema import (
-    CallingMode,
-    GenerateContentRequest,
     GenerationConfig,
     Modality,
 )
@@ -82,24 +80,6 @@ def fit(params: SamplingParams, prompt_tokens: int, max_model_len: int) -> Sampl
     return msgspec.structs.replace(params, max_new_tokens=room)
 
 
-def check_offered(request: GenerateContentRequest) -> None:
-    """Refuse, by name, the fields whose effect this server cannot deliver.
-
-    Raises:
-        UnsupportedParameter: one of them is set.
-    """
-    for index, tool in enumerate(request.tools):
-        for name in tool.__struct_fields__:
-            if getattr(tool, name) not in (None, ()):
-                raise UnsupportedParameter(f"tools[{index}].{name}", "is not supported.")
-    calling = request.tool_config and request.tool_config.function_calling_config
-    if calling and calling.mode is CallingMode.ANY:
-        raise UnsupportedParameter(
-            "tool_config.function_calling_config.mode", "'ANY' is not supported: no tools are."
-        )
-    _check_output_kind(request.generation_config)
-
-
 def _check_counts(config: GenerationConfig) -> None:
     _check_range("candidate_count", config.candidate_count, 1, MAX_CANDIDATES)
     _check_range("max_output_tokens", config.max_output_tokens, 1, None)
@@ -119,7 +99,8 @@ def _check_range(name: str, value: int | None, low: int, high: int | None) -> No
     raise InvalidRequest(f"Invalid value at '{path}': must be {wanted}, but got {value}.", path)
 
 
-def _check_output_kind(config: GenerationConfig) -> None:
+def check_output_kind(config: GenerationConfig) -> None:
+    """Raises `UnsupportedParameter` when anything but text is wanted."""
     for modality in config.response_modalities:
         if modality not in (Modality.TEXT, Modality.MODALITY_UNSPECIFIED):
             raise UnsupportedParameter(

@@ -53,14 +53,35 @@ class CodeExecutionResult(Record, frozen=True):
     output: str = ""
 
 
+class FunctionCall(Record, frozen=True):
+    """A call the model made, in a conversation's history."""
+
+    id: str = ""
+    name: str = ""
+    args: object = None
+    partial_args: object = None
+    will_continue: object = None
+
+
+class FunctionResponse(Record, frozen=True):
+    """What a called function said."""
+
+    id: str = ""
+    name: str = ""
+    response: object = None
+    parts: object = None
+    will_continue: object = None
+    scheduling: object = None
+
+
 class Part(Record, frozen=True):
     """One piece of a turn: exactly one of the data fields, plus modifiers."""
 
     text: str | None = None
     inline_data: Blob | None = None
     file_data: object = None
-    function_call: object = None
-    function_response: object = None
+    function_call: FunctionCall | None = None
+    function_response: FunctionResponse | None = None
     executable_code: ExecutableCode | None = None
     code_execution_result: CodeExecutionResult | None = None
     tool_call: object = None
@@ -94,10 +115,29 @@ class Content(Record, frozen=True):
     parts: tuple[Part, ...] = ()
 
 
+class FunctionDeclaration(Record, frozen=True):
+    """A function that the caller offers. Its two kinds of schema exclude each other."""
+
+    ALIASES: ClassVar[Mapping[str, str]] = {
+        "_parametersJsonSchema": "parameters_json_schema",
+        "parametersJsonSchemaOrdered": "parameters_json_schema",
+        "parameters_json_schema_ordered": "parameters_json_schema",
+    }
+
+    name: str = ""
+    description: str = ""
+    parameters: object = None
+    parameters_json_schema: object = None
+    # What a function answers is the caller's business
+    response: object = None
+    response_json_schema: object = None
+    behavior: object = None
+
+
 class Tool(Record, frozen=True):
     """Something the model could call."""
 
-    function_declarations: tuple[object, ...] = ()
+    function_declarations: tuple[FunctionDeclaration, ...] = ()
     google_search: object = None
     google_search_retrieval: object = None
     url_context: object = None
@@ -124,6 +164,14 @@ class ToolConfig(Record, frozen=True):
     include_server_side_tool_invocations: object = None
 
 
+class ThinkingConfig(Record, frozen=True):
+    """Whether the model reasons, and whether the caller sees it."""
+
+    include_thoughts: bool = False
+    thinking_budget: int | None = None  # 0: not at all; tokens otherwise, which nothing limits here
+    thinking_level: object = None  # a word of any case, or its number
+
+
 class GenerationConfig(Record, frozen=True):
     """How to generate; None is "not set". The last block holds this server's extensions."""
 
@@ -148,8 +196,8 @@ class GenerationConfig(Record, frozen=True):
     response_mime_type: str = ""
     response_schema: object = None
     response_json_schema: object = None
+    thinking_config: ThinkingConfig = ThinkingConfig()
     # No meaning for a local text model
-    thinking_config: object = None
     media_resolution: object = None
     speech_config: object = None
     image_config: object = None

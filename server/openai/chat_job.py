@@ -1,40 +1,33 @@
-"""One chat request, understood, and what whole answers and streams share.
-
-Knows how a sample's text divides into words and calls. Writes nothing.
-"""
+"""One chat request, understood, and what whole answers and streams share. Writes nothing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine import Engine, FinishReason
+from engine import Engine, FinishReason, TextPrompt
+from server.answer_plan import AnswerPlan
 from server.generation import Generation
 from server.openai.chat_schema import ChatRequest
-from server.tool_calls import Parsed, ToolCallParser
 
 
 @dataclass(frozen=True)
 class ChatJob:
-    """The request: its fields, its prompt as ids, its generation."""
+    """The request: its fields, its prompt as ids, how its answer is read, its generation."""
 
     engine: Engine
     fields: ChatRequest
     head: dict[str, object]
     prompt: tuple[int, ...]
+    plan: AnswerPlan
     generation: Generation
 
-
-def parser_for(fields: ChatRequest) -> ToolCallParser | None:
-    """A reader of one sample's calls, when it may have any."""
-    return ToolCallParser(parallel=fields.parallel_tool_calls) if fields.calls_tools else None
-
-
-def parsed_text(fields: ChatRequest, text: str) -> Parsed:
-    """The words and calls of a whole sample."""
-    parser = parser_for(fields)
-    return Parsed(text) if parser is None else parser.read(text, last=True)
+    def finish(self, reason: FinishReason, *, called: bool) -> str:
+        """The finish reason as this dialect says it; a call that the caller named is no news."""
+        if called and reason is FinishReason.STOP and not self.plan.use.named:
+            return "tool_calls"
+        return reason.value
 
 
-def finish_of(reason: FinishReason, *, called: bool) -> str:
-    """The finish reason as this dialect says it."""
-    return "tool_calls" if called and reason is FinishReason.STOP else reason.value
+def count_tokens(engine: Engine, text: str) -> int:
+    """How many tokens a piece of the answer is, by encoding it again."""
+    return len(engine.encode(TextPrompt(text, add_special_tokens=False))) if text else 0

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
-from engine import ChatPrompt, InvalidParameter, UnsupportedParameter
+from engine import ChatPrompt, InvalidParameter
 from server.openai.messages import ROLES, messages_of
-from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields, grammar_of
-from server.openai.tools import tool_choice_of, tools_of
+from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields
+from server.openai.tools import ToolChoice, tool_choice_of, tool_use_of, tools_of
 from server.openai.wire import Inert, Integer, empty, never
+from server.tools import Tool, ToolUse
 
 Messages = Annotated[
     tuple[dict[str, object], ...],
@@ -50,8 +51,8 @@ Messages = Annotated[
 
 
 Tools = Annotated[
-    tuple[dict[str, object], ...],
-    BeforeValidator(tools_of),
+    tuple[Tool, ...],
+    PlainValidator(tools_of),
     WithJsonSchema(
         {
             "type": "array",
@@ -67,6 +68,7 @@ Tools = Annotated[
                             "name": {"type": "string"},
                             "description": {"type": "string"},
                             "parameters": {"type": "object"},
+                            "strict": {"type": "boolean"},
                         },
                     },
                 },
@@ -74,9 +76,25 @@ Tools = Annotated[
         }
     ),
 ]
-ToolChoice = Annotated[
-    str, BeforeValidator(tool_choice_of), WithJsonSchema({"enum": ["auto", "none"]})
+Choice = Annotated[
+    ToolChoice,
+    PlainValidator(tool_choice_of),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["none", "auto", "required"]},
+                {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {"type": {"enum": ["function", "allowed_tools"]}},
+                },
+            ]
+        }
+    ),
 ]
+
+
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 def _unlimited(value: object) -> object:
@@ -104,7 +122,6 @@ class ChatRequest(SamplingFields):
     ignored: ClassVar[frozenset[str]] = IGNORED | {
         "verbosity",
         "prediction",  # a hint for speed
-        "include_reasoning",
     }
 
     messages: Messages
@@ -117,13 +134,14 @@ class ChatRequest(SamplingFields):
     logprobs: bool = False
     top_logprobs: Integer | None = Field(None, ge=0, le=20)
     tools: Tools = ()
-    tool_choice: ToolChoice = "auto"
+    tool_choice: Choice = Field(default_factory=ToolChoice)
     parallel_tool_calls: bool = True
     add_generation_prompt: bool | None = None
     continue_final_message: bool = False
     add_special_tokens: bool = False
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict[str, Any])
-    reasoning_effort: str | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    include_reasoning: bool = True
 
     @property
     def new_tokens(self) -> int | None:
@@ -137,18 +155,15 @@ class ChatRequest(SamplingFields):
         """Alternatives per token, or None without log-probabilities."""
         return (self.top_logprobs or 0) if self.logprobs else None
 
-    @property
-    def calls_tools(self) -> bool:
-        """Whether the answer may hold tool calls."""
-        return bool(self.tools) and self.tool_choice != "none"
+    def tool_use(self) -> ToolUse:
+        """What the answer may do with the tools. Raises as `tool_use_of`."""
+        return tool_use_of(self.tools, self.tool_choice, parallel=self.parallel_tool_calls)
 
-    def prompt(self) -> ChatPrompt:
+    def prompt(self, use: ToolUse) -> ChatPrompt:
         """The conversation for the chat template."""
-        template_args: dict[str, object] = dict(self.chat_template_kwargs)
-        if self.reasoning_effort is not None:
-            template_args.setdefault("reasoning_effort", self.reasoning_effort)
-        if self.calls_tools:
-            template_args["tools"] = list(self.tools)
+        template_args = {**reasoning_args(self.reasoning_effort), **self.chat_template_kwargs}
+        if use.shown:
+            template_args["tools"] = [tool.for_template() for tool in use.shown]
         opens_turn = self.add_generation_prompt
         if opens_turn is None:
             opens_turn = not self.continue_final_message
@@ -161,12 +176,16 @@ class ChatRequest(SamplingFields):
         )
 
 
+def reasoning_args(effort: str | None) -> dict[str, object]:
+    """The effort as chat templates know it: a switch in some, a word in others."""
+    if effort is None:
+        return {}
+    return {"enable_thinking": effort != "none", "reasoning_effort": effort}
+
+
 def check_chat(fields: ChatRequest, body: Mapping[str, Any]) -> None:
     """Refuse fields that contradict each other. Raises `InvalidParameter`."""
     check_stream_fields(fields, body)
-    if fields.calls_tools and grammar_of(fields) is not None:
-        reason = "cannot be combined with 'tools'."
-        raise UnsupportedParameter(fields.grammar_field, reason)
     if fields.top_logprobs and not fields.logprobs:
         reason = "it needs 'logprobs' to be true."
         raise InvalidParameter("top_logprobs", fields.top_logprobs, reason)

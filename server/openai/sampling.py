@@ -244,6 +244,11 @@ class SamplingFields(Body):
         return self.stream_options is not None and self.stream_options.continuous_usage_stats
 
     @property
+    def has_grammar(self) -> bool:
+        """Whether some field says what the text must be."""
+        return bool(_grammar_fields(self))
+
+    @property
     def grammar_field(self) -> str:
         """The field that says what the text must be; `response_format` when none does."""
         return next(iter(_grammar_fields(self)), GRAMMAR_FIELDS[0])

@@ -1,29 +1,40 @@
-"""`tools` and `tool_choice` of a chat request, and calls as this dialect writes them.
+"""`tools` and `tool_choice` of a request, and calls as chat writes them.
 
-Knows the wire's shapes. How a model writes a call is `server.tool_calls`' business.
+Chat puts a function's fields under `function`, Responses beside the type; both are read here.
+Knows the wire's shapes. How a model writes a call is `server.tool_formats`' business.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-from engine import InvalidParameter, ModelCard, UnsupportedParameter
+import msgspec
+
+from engine import InvalidParameter, UnsupportedParameter
+from server.answer import Call
 from server.body import json_type
 from server.errors import InvalidType, MissingParameter
-from server.tool_calls import HERMES, ToolCall
+from server.tools import Tool, ToolUse, all_of, no_arguments, some_of
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
-NO_PARAMETERS: dict[str, object] = {"type": "object", "properties": {}}
 
 
-def tools_of(value: object) -> tuple[dict[str, object], ...]:
-    """The function tools of a request, in the form that chat templates expect.
+class ToolChoice(msgspec.Struct, frozen=True):
+    """What the caller wants of the tools; `names` are the only ones allowed, None allows all."""
+
+    mode: Literal["none", "auto", "required"] = "auto"
+    names: tuple[str, ...] | None = None
+    named: bool = False
+
+
+def tools_of(value: object) -> tuple[Tool, ...]:
+    """The function tools of a chat request.
 
     Raises:
         InvalidType, MissingParameter, InvalidParameter: with the place, as `tools[0].function`.
-        UnsupportedParameter: a tool that is no function, or strict arguments.
+        UnsupportedParameter: a tool that is no function.
     """
     if not isinstance(value, list):
         raise InvalidType("tools", "an array", json_type(value))
@@ -31,71 +42,115 @@ def tools_of(value: object) -> tuple[dict[str, object], ...]:
     return tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(items))
 
 
-def _tool(value: object, path: str) -> dict[str, object]:
-    fields = _object(value, path)
+def _tool(value: object, path: str) -> Tool:
+    fields = fields_of(value, path)
     if fields.get("type", "function") != "function":
         raise UnsupportedParameter(f"{path}.type", "other than 'function' is not supported.")
     if "function" not in fields:
         raise MissingParameter(f"{path}.function")
-    return {"type": "function", "function": _function(fields["function"], f"{path}.function")}
+    return function_of(fields["function"], f"{path}.function")
 
 
-def _function(value: object, path: str) -> dict[str, object]:
-    fields = _object(value, path)
-    if "name" not in fields:
-        raise MissingParameter(f"{path}.name")
-    name, description = fields["name"], fields.get("description", "")
-    if not isinstance(name, str):
-        raise InvalidType(f"{path}.name", "a string", json_type(name))
-    if not NAME.fullmatch(name):
-        reason = "expected up to 128 letters, digits, '_', '-', '.' or ':'."
-        raise InvalidParameter(f"{path}.name", name, reason)
+def function_of(value: object, path: str) -> Tool:
+    """One function's declaration. Raises as `tools_of`."""
+    fields = fields_of(value, path)
+    name = _name(fields, path)
+    description = fields.get("description", "")
     if not isinstance(description, str):
         raise InvalidType(f"{path}.description", "a string", json_type(description))
-    if fields.get("strict"):
-        raise UnsupportedParameter(f"{path}.strict", "is not supported: arguments are not checked.")
-    parameters = _object(fields.get("parameters", NO_PARAMETERS), f"{path}.parameters")
-    return {"name": name, "description": description, "parameters": parameters}
+    strict = fields.get("strict", False)
+    if not isinstance(strict, bool):
+        raise InvalidType(f"{path}.strict", "a boolean", json_type(strict))
+    schema = fields_of(fields.get("parameters", no_arguments()), f"{path}.parameters")
+    return Tool(name, description, schema, strict)
 
 
-def _object(value: object, path: str) -> dict[str, Any]:
+def tool_choice_of(value: object) -> ToolChoice:
+    """The caller's choice, of either endpoint's shape.
+
+    Raises:
+        InvalidType, MissingParameter, InvalidParameter: it is no choice.
+        UnsupportedParameter: it forces a kind of tool that is not offered.
+    """
+    if value in ("none", "auto", "required"):
+        return ToolChoice(value)
+    if isinstance(value, str):
+        raise InvalidParameter("tool_choice", value, "expected 'none', 'auto' or 'required'.")
+    fields = fields_of(value, "tool_choice")
+    kind = fields.get("type", "function")
+    if kind == "function":
+        name = _name(_inner(fields, "function"), "tool_choice.function")
+        return ToolChoice("required", (name,), named=True)
+    if kind != "allowed_tools":
+        raise UnsupportedParameter("tool_choice", f"of type {kind!r} is not supported.")
+    return _allowed(_inner(fields, "allowed_tools"), "tool_choice.allowed_tools")
+
+
+def _allowed(fields: dict[str, Any], path: str) -> ToolChoice:
+    mode, items = fields.get("mode", "auto"), fields.get("tools")
+    if mode not in ("auto", "required"):
+        raise InvalidParameter(f"{path}.mode", mode, "expected 'auto' or 'required'.")
+    if not isinstance(items, list):
+        raise InvalidType(f"{path}.tools", "an array", json_type(items))
+    places = enumerate(cast("list[object]", items))
+    tools = [(fields_of(item, f"{path}.tools[{i}]"), f"{path}.tools[{i}]") for i, item in places]
+    return ToolChoice(mode, tuple(_name(_inner(tool, "function"), place) for tool, place in tools))
+
+
+def tool_use_of(tools: tuple[Tool, ...], choice: ToolChoice, *, parallel: bool) -> ToolUse:
+    """What the answer may do with the tools.
+
+    Raises:
+        InvalidParameter: two tools of one name, or a choice of tools that are not there.
+    """
+    names = [tool.name for tool in tools]
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            reason = f"there are two tools named '{name}'."
+            raise InvalidParameter(f"tools[{position}]", name, reason)
+    for name in choice.names or ():
+        if name not in names:
+            raise InvalidParameter("tool_choice", name, f"there is no tool named '{name}'.")
+    required = choice.mode == "required"
+    if choice.mode == "none" or (not tools and not required):
+        return ToolUse()
+    if not tools:
+        raise InvalidParameter("tool_choice", choice.mode, "it needs 'tools'.")
+    if choice.names is None:
+        return all_of(tools, required=required, parallel=parallel)
+    parallel = parallel and not choice.named
+    return some_of(tools, choice.names, required=required, parallel=parallel, named=choice.named)
+
+
+def fields_of(value: object, path: str) -> dict[str, Any]:
+    """An object's fields, without those that are null. Raises `InvalidType`."""
     if not isinstance(value, dict):
         raise InvalidType(path, "an object", json_type(value))
     return {k: v for k, v in cast("dict[str, Any]", value).items() if v is not None}
 
 
-def tool_choice_of(value: object) -> str:
-    """`auto` or `none`.
-
-    Raises:
-        UnsupportedParameter: a choice that forces a call.
-        InvalidParameter: no choice at all.
-    """
-    if value in ("auto", "none"):
-        return str(value)
-    if value == "required" or isinstance(value, dict):
-        reason = "can only be 'auto' or 'none': calls cannot be forced."
-        raise UnsupportedParameter("tool_choice", reason)
-    raise InvalidParameter("tool_choice", value, "expected 'auto' or 'none'.")
+def _inner(fields: dict[str, Any], key: str) -> dict[str, Any]:
+    return fields_of(fields[key], key) if key in fields else fields
 
 
-def check_model_calls(card: ModelCard) -> None:
-    """Raises `UnsupportedParameter` when the served model's chat template knows no tool calls."""
-    if card.tool_call_format != HERMES:
-        reason = "is not supported: the model's chat template has no tool calls known here."
-        raise UnsupportedParameter("tools", reason)
+def _name(fields: dict[str, Any], path: str) -> str:
+    if "name" not in fields:
+        raise MissingParameter(f"{path}.name")
+    name = fields["name"]
+    if not isinstance(name, str):
+        raise InvalidType(f"{path}.name", "a string", json_type(name))
+    if not NAME.fullmatch(name):
+        reason = "expected up to 128 letters, digits, '_', '-', '.' or ':'."
+        raise InvalidParameter(f"{path}.name", name, reason)
+    return name
 
 
-def call_object(call: ToolCall) -> dict[str, object]:
+def new_call_id() -> str:
+    """An id that the caller answers a call with."""
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def call_object(call: Call) -> dict[str, object]:
     """A call in a message."""
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": function}
-
-
-def call_deltas(call: ToolCall, index: int) -> tuple[dict[str, object], dict[str, object]]:
-    """A call in a stream: its head without arguments, then the arguments."""
-    head = call_object(ToolCall(call.name, ""))
-    return (
-        {"tool_calls": [{"index": index, **head}]},
-        {"tool_calls": [{"index": index, "function": {"arguments": call.arguments}}]},
-    )
+    return {"id": new_call_id(), "type": "function", "function": function}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from server.generation import Generation, Usage
 
 
-def usage_object(usage: Usage, *, chat: bool) -> dict[str, object]:
-    """The `usage` object; chat has more details, all of them zero here."""
+def usage_object(usage: Usage, *, chat: bool, reasoning_tokens: int = 0) -> dict[str, object]:
+    """The `usage` object; chat has more details, which are zero here."""
     prompt: dict[str, int] = {"cached_tokens": usage.cached_tokens}
-    completion: dict[str, int] = {"reasoning_tokens": 0}
+    completion: dict[str, int] = {"reasoning_tokens": reasoning_tokens}
     if chat:
         prompt["audio_tokens"] = 0
         completion |= {

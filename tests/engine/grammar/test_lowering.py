@@ -156,3 +156,27 @@ def test_a_grammar_is_of_a_known_kind_and_bounded_unicode() -> None:
         Grammar("lark", "x" * (MAX_GRAMMAR_CHARACTERS + 1))
     with pytest.raises(InvalidParameter, match="surrogate at character 1"):
         Grammar("regex", "a\ud800")
+
+
+@pytest.mark.parametrize(
+    ("inner", "text"),
+    [
+        (Grammar("json_object"), "{}"),
+        (Grammar("regex", "a+"), "aa"),
+        (Grammar("choice", '["yes"]'), "yes"),
+        (Grammar("lark", "start: /b/"), "b"),
+    ],
+)
+def test_a_grammar_may_begin_after_a_mark(inner: Grammar, text: str) -> None:
+    bound = Grammar(inner.kind, inner.text, after="</think>")
+    for thought in ("", "Hm.\n", "{}"):
+        assert accepts(bound, f"{thought}</think>\n\n{text}")
+        assert not accepts(bound, f"{thought}</think>\n\nhm")
+    assert not accepts(bound, text)
+
+
+def test_inline_schemas_keep_their_other_options() -> None:
+    lenient = 'start: %json {"x-guidance": {"lenient": true}, "type": "array", "uniqueItems": true}'
+    assert accepts(Grammar("lark", lenient), "[1]") and not accepts(
+        Grammar("lark", lenient), "[  1]"
+    )

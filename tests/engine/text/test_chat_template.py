@@ -239,3 +239,50 @@ def test_the_embedded_template() -> None:
         "<|endoftext|><|im_start|>system\nBe brief.<|im_end|>\n"
         "<|im_start|>user\nHi!<|im_end|>\n<|im_start|>assistant\n"
     )
+
+
+HERMES = "{% for t in tools %}{% endfor %}<tool_call>"
+QWEN_CODER = HERMES + "<function=f>"
+MISTRAL = "{{ tools }}[TOOL_CALLS]"
+LATER_MISTRAL = MISTRAL + "[ARGS]"
+LLAMA = (
+    '{{ tools }}Respond in the format {"name": function name, '
+    '"parameters": dictionary of argument name and its value}.'
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (HERMES, "hermes"),
+        (QWEN_CODER, None),
+        (MISTRAL, "mistral"),
+        (LATER_MISTRAL, None),
+        (LLAMA, "llama3"),
+        ("<tool_call>", None),
+        ("hello", None),
+    ],
+)
+def test_how_calls_are_written_is_read_from_the_template(source: str, expected: str | None) -> None:
+    assert ChatTemplate(source).tool_call_format == expected
+
+
+def test_reasoning_is_read_from_the_template() -> None:
+    assert ChatTemplate("{{ '<think>' }}{{ '</think>' }}").reasons
+    assert not ChatTemplate("hello").reasons
+
+
+def test_mistral_templates_get_ids_of_nine_characters() -> None:
+    source = (
+        MISTRAL
+        + "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.id }} {% endfor %}"
+        + "{{ m.tool_call_id or '' }}{% endfor %}"
+    )
+    call = {"id": "call_0123456789", "type": "function", "function": {"name": "f"}}
+    messages: tuple[dict[str, object], ...] = (
+        {"role": "assistant", "content": "", "tool_calls": [call, {**call, "id": "abcdefgh1"}]},
+        {"role": "tool", "content": "", "tool_call_id": "call_0123456789"},
+    )
+    text = ChatTemplate(source).render(ChatPrompt(messages), bos_token=None, eos_token=None)
+    first, second, third = text.partition("[TOOL_CALLS]")[2].split()
+    assert first == third and len(first) == 9 and first.isalnum() and second == "abcdefgh1"

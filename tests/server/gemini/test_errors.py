@@ -34,8 +34,8 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("type", {"contents": "hi"}, "contents"),
     ("type", {"contents": [7]}, "contents[0]"),
     ("type", part(text=7), f"{PART}.text"),
-    ("parts", part(functionCall={"name": "f"}), f"{PART}.function_call"),
-    ("parts", part(function_response={"name": "f"}), f"{PART}.function_response"),
+    ("parts", part(functionCall="f"), f"{PART}.function_call"),
+    ("parts", part(function_response={"name": 1}), f"{PART}.function_response.name"),
     ("parts", part(fileData={"fileUri": "x"}), f"{PART}.file_data"),
     ("parts", part(inlineData={"mimeType": "image/png", "data": ""}), f"{PART}.inline_data"),
     ("parts", part(inlineData={"data": "aGk="}), f"{PART}.inline_data"),
@@ -97,7 +97,31 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     (
         "tools",
         ask() | {"tools": [{}, {"functionDeclarations": [{"name": "f"}]}]},
-        "tools[1].function_declarations",
+        "tools",  # the scripted model's template has no calls
+    ),
+    (
+        "tools",
+        ask() | {"tools": [{"functionDeclarations": [{"name": "1f"}]}]},
+        "tools[0].function_declarations[0].name",
+    ),
+    (
+        "g47",
+        ask()
+        | {
+            "tools": [
+                {
+                    "functionDeclarations": [
+                        {"name": "f", "parameters": {}, "parametersJsonSchema": {}}
+                    ]
+                }
+            ]
+        },
+        "tools[0].function_declarations[0].parameters_json_schema",
+    ),
+    (
+        "tools",
+        ask() | {"tools": [{"functionDeclarations": [{"name": "f"}, {"name": "f"}]}]},
+        "tools[0].function_declarations[1].name",
     ),
     ("tools", ask() | {"tools": {"googleSearch": {}}}, "tools[0].google_search"),
     ("tools", ask() | {"tools": [{"url_context": {}}]}, "tools[0].url_context"),

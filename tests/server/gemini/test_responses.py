@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.types import FinishReason, OutputToken, TextDelta, TokenLogprob
-from server.gemini.responses import Head, ResponseWriter
+from server.gemini.candidate import Head
+from server.gemini.responses import ResponseWriter
 from tests.server.gemini.helpers import text_of
 
 EOS = 3

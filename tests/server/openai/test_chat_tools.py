@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from engine import ChatPrompt
 from tests.fakes import ScriptedEngine
 from tests.server.client import Client
@@ -112,8 +114,72 @@ def test_f38_f39_streamed_calls() -> None:
     assert parts[-1]["delta"] == {} and parts[-1]["finish_reason"] == "tool_calls"
 
 
-def test_streamed_logprobs_cover_every_token_of_a_call() -> None:
-    whole = choice(logprobs=True)["logprobs"]["content"]
-    parts = streamed(logprobs=True)
+def test_logprobs_cover_the_words_and_not_the_calls() -> None:
+    reply = f"Well.\n{PARIS}"
+    whole = choice(reply, logprobs=True)["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in whole) == "Well."
+    parts = streamed(reply, logprobs=True)
     pieces = [entry for c in parts for entry in (c["logprobs"] or {"content": []})["content"]]
     assert pieces == whole
+
+
+def test_arguments_are_streamed_while_they_are_written() -> None:
+    parts = streamed()
+    fragments = [c for p in parts for c in p["delta"].get("tool_calls", ())][1:]
+    assert len(fragments) == len('{"city": "Paris"}')
+
+
+def grammar(**fields: Any) -> str:
+    one = client()
+    assert one.chat(tools=[WEATHER, CLOCK], **fields).status == 200
+    found = one.engine.requests[0].params.grammar
+    assert found is not None and found.kind == "lark"
+    return found.text
+
+
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+NAMED = {"type": "function", "function": {"name": "clock"}}
+ALLOWED = {
+    "type": "allowed_tools",
+    "allowed_tools": {"mode": "required", "tools": [NAMED]},
+}
+
+
+def test_f42_a_call_can_be_required_and_named() -> None:
+    assert "TEXT" in grammar()
+    assert "TEXT" not in grammar(tool_choice="required")
+    for one_tool in (NAMED, ALLOWED):
+        text = grammar(tool_choice=one_tool)
+        assert "clock" in text and "get_weather" not in text and "TEXT" not in text
+
+
+def test_f40_a_named_call_ends_with_stop() -> None:
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    assert choice(tool_choice=named)["finish_reason"] == "stop"
+    assert streamed(tool_choice=named)[-1]["finish_reason"] == "stop"
+    assert choice(tool_choice="required")["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [], "tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {}}}, "tool_choice.function.name"),
+        ({"tool_choice": {"type": "custom", "custom": {"name": "x"}}}, "tool_choice"),
+        ({"tool_choice": "sometimes"}, "tool_choice"),
+        ({"tools": [CLOCK, CLOCK]}, "tools[1]"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"guided_grammar": "start: /a/"}, "guided_grammar"),
+    ],
+)
+def test_f42_choices_that_make_no_sense_are_refused_by_name(
+    fields: dict[str, Any], param: str
+) -> None:
+    answer = client().chat(**{"tools": [WEATHER], **fields})
+    assert answer.status == 400 and answer.error["param"] == param
+
+
+def test_a_model_without_calls_refuses_tools() -> None:
+    answer = Client().chat(tools=[WEATHER])
+    assert answer.status == 400 and answer.error["param"] == "tools"

@@ -126,8 +126,11 @@ def test_what_the_engine_objects_to_is_said_of_the_callers_field(stream: bool) -
         assert error["message"] == f"Invalid '{name}': it does not close."
 
 
-def test_a_format_and_tools_are_not_combined() -> None:
+def test_a_format_binds_the_words_beside_calls() -> None:
     engine = ScriptedEngine(tool_call_format="hermes")
-    error = Client(engine).chat(tools=[TOOL], guided_regex="a").json["error"]
-    assert (error["code"], error["param"]) == ("unsupported_parameter", "guided_regex")
+    assert Client(engine).chat(tools=[TOOL], guided_regex="a/b").status == 200
+    grammar = engine.requests[0].params.grammar
+    assert grammar is not None and "answer: /a\\/b/" in grammar.text
     assert Client(engine).chat(tools=[TOOL], response_format={"type": "text"}).status == 200
+    error = Client(engine).chat(tools=[TOOL], guided_grammar="start: /a/").json["error"]
+    assert (error["code"], error["param"]) == ("unsupported_parameter", "guided_grammar")

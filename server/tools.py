@@ -1,0 +1,64 @@
+"""The tools of a request, and what its answer may do with them, the same in every dialect.
+
+Knows nothing of how a request names them or of how a model writes a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+
+def no_arguments() -> dict[str, object]:
+    """The schema of a function without parameters."""
+    return {"type": "object", "properties": {}}
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A function that the model may call. `schema` is a JSON schema of its arguments.
+
+    `strict`: what of the schema cannot be enforced is refused, rather than passed over.
+    """
+
+    name: str
+    description: str = ""
+    schema: dict[str, object] = msgspec.field(default_factory=no_arguments)
+    strict: bool = False
+
+    def for_template(self) -> dict[str, object]:
+        """The tool as chat templates expect it."""
+        function = {"name": self.name, "description": self.description, "parameters": self.schema}
+        return {"type": "function", "function": function}
+
+
+class ToolUse(msgspec.Struct, frozen=True):
+    """The tools that the model is shown, and those of them that it may call.
+
+    `required`: the answer is at least one call. Without `parallel` it has at most one. A single
+    tool that must be called was `named` by the caller.
+    """
+
+    shown: tuple[Tool, ...] = ()
+    callable: tuple[Tool, ...] = ()
+    required: bool = False
+    parallel: bool = True
+    named: bool = False
+
+
+def all_of(tools: tuple[Tool, ...], *, required: bool = False, parallel: bool = True) -> ToolUse:
+    """Any of the tools may be called."""
+    return ToolUse(tools, tools, required=required, parallel=parallel)
+
+
+def some_of(
+    tools: tuple[Tool, ...],
+    names: Collection[str],
+    *,
+    required: bool,
+    parallel: bool = True,
+    named: bool = False,
+) -> ToolUse:
+    """Only the tools of these names may be called; the model is shown all."""
+    allowed = tuple(tool for tool in tools if tool.name in names)
+    return ToolUse(tools, allowed, required=required, parallel=parallel, named=named)

@@ -67,12 +67,14 @@ class UnsupportedParameter(InvalidRequest):
 class ContextLengthExceeded(InvalidRequest):
     """The prompt, or the prompt plus the wanted tokens, is longer than the context."""
 
-    def __init__(self, limit: int, prompt_tokens: int, new_tokens: int) -> None:
+    def __init__(
+        self, limit: int, prompt_tokens: int, new_tokens: int, parameter: str = "prompt"
+    ) -> None:
         super().__init__(
             f"This model's maximum context length is {limit} tokens. However, you requested "
             f"{prompt_tokens + new_tokens} tokens ({prompt_tokens} in the prompt, {new_tokens} in "
             "the completion). Please reduce the length of the prompt or completion.",
-            "prompt",
+            parameter,
         )
         self.limit = limit
         self.prompt_tokens = prompt_tokens

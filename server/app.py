@@ -19,6 +19,7 @@ from server.errors import BadBody, InternalError, MethodNotAllowed, PathNotFound
 from server.gemini import routes as gemini
 from server.middleware import ApiKeys, BodyLimit, RequestContext
 from server.openai import routes as openai
+from server.openai.responses.store import ResponseStore
 from server.settings import ServerSettings
 from server.sse import ClientGone
 from server.state import AppState, create_state
@@ -28,8 +29,16 @@ def create_app(engine: Engine, settings: ServerSettings, state: AppState | None 
     """The application over one engine; it starts the engine with itself and stops it.
 
     `state` is given by whoever needs the door and the instruments too, as the draining server.
+
+    Raises:
+        OSError: a file that the settings name cannot be used.
     """
     parts = state or create_state(engine, settings)
+    store = ResponseStore(
+        settings.response_store,
+        limit=settings.max_stored_responses,
+        seconds=settings.response_store_seconds,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -38,13 +47,14 @@ def create_app(engine: Engine, settings: ServerSettings, state: AppState | None 
             yield
         finally:
             await engine.stop()
+            await store.close()
 
     app = FastAPI(
         title="diglot", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
     app.state.parts = parts
     app.include_router(ops.create_router(parts))
-    app.include_router(openai.create_router(parts))
+    app.include_router(openai.create_router(parts, store))
     app.include_router(gemini.create_router(parts))
     # The last one added is the first one passed.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)

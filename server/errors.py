@@ -4,9 +4,11 @@
     ├── BadBody                   the body is no JSON object
     ├── PathNotFound  MethodNotAllowed  BodyTooLarge  UnsupportedMedia
     ├── MissingKey  WrongKey      API keys
+    ├── ResponseNotFound          no response of this id is kept
     └── InternalError             a bug; the message says nothing, the log everything
     InvalidRequest
     ├── MissingParameter  InvalidType  UnknownParameter   shape of a JSON body
+    └── UnknownPreviousResponse   it goes on from what is not kept
 
 Dialects pass their own field names, so that `max_new_tokens` never reaches a caller who wrote
 `max_tokens`. Knows the shapes of errors, not where they come from.
@@ -92,6 +94,13 @@ class WrongKey(RequestProblem):
         self.bearer = bearer
 
 
+class ResponseNotFound(RequestProblem):
+    """No response of this id is kept: it never was, or it is too old, or deleted."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(f"Response with id '{response_id[:100]}' not found.")
+
+
 class InternalError(RequestProblem):
     """A bug in this server."""
 
@@ -120,6 +129,14 @@ class UnknownParameter(InvalidRequest):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Unknown parameter: '{name}'.", name)
+
+
+class UnknownPreviousResponse(InvalidRequest):
+    """The request goes on from a response that is not kept."""
+
+    def __init__(self, response_id: str) -> None:
+        message = f"Previous response with id '{response_id[:100]}' not found."
+        super().__init__(message, "previous_response_id")
 
 
 @dataclass(frozen=True)
@@ -187,6 +204,7 @@ _OPENAI: tuple[tuple[type[EngineError], int, str, _Code], ...] = (
     (MissingParameter, 400, _BAD, "missing_required_parameter"),
     (InvalidType, 400, _BAD, "invalid_type"),
     (UnknownParameter, 400, _BAD, "unknown_parameter"),
+    (UnknownPreviousResponse, 400, _BAD, "previous_response_not_found"),
     (InvalidParameter, 400, _BAD, _value_code),
     (InvalidRequest, 400, _BAD, "invalid_value"),
     (BadBody, 400, _BAD, None),
@@ -194,6 +212,7 @@ _OPENAI: tuple[tuple[type[EngineError], int, str, _Code], ...] = (
     (WrongKey, 401, _BAD, "invalid_api_key"),
     (ModelNotFound, 404, _BAD, "model_not_found"),
     (PathNotFound, 404, _BAD, "unknown_url"),
+    (ResponseNotFound, 404, _BAD, None),
     (MethodNotAllowed, 405, _BAD, "method_not_supported"),
     (BodyTooLarge, 413, _BAD, None),
     (UnsupportedMedia, 415, _BAD, None),

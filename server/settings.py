@@ -98,6 +98,15 @@ class ServerSettings(BaseSettings):
     strict_fields: bool = Field(
         default=False, description="Refuse unknown request fields with 400."
     )
+    response_store: Path | None = Field(
+        default=None, description="File that keeps responses over a restart; memory by default."
+    )
+    max_stored_responses: int = Field(
+        default=1000, ge=0, description="Responses that are kept; the oldest go first."
+    )
+    response_store_seconds: float = Field(
+        default=30 * 86400, gt=0, description="How long a response is kept."
+    )
     drain_seconds: float = Field(
         default=30, ge=0, description="Time that open requests have to finish after SIGTERM."
     )

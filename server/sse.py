@@ -22,8 +22,10 @@ from server.errors import InternalError
 
 T = TypeVar("T")
 
-PING = b": ping\n\n"
-"""A comment: the only keep-alive that every SSE client skips."""
+
+def ping() -> bytes:
+    """A comment: the only keep-alive that every SSE client skips."""
+    return b": ping\n\n"
 
 
 class ClientGone(Exception):
@@ -34,7 +36,7 @@ class EventStream(Response):
     """A streamed answer.
 
     Each item of `frames` is one write and holds whole frames only. `error_frames` turns an error
-    after the headers into the writes that end the stream. `keep_alive` is sent after
+    after the headers into the writes that end the stream. What `keep_alive` gives is sent after
     `keep_alive_seconds` without a frame; None for dialects that have no such thing. `abort` is
     called exactly when the response ends, however it ends.
     """
@@ -46,7 +48,7 @@ class EventStream(Response):
         abort: Callable[[], None],
         error_frames: Callable[[EngineError], Sequence[bytes]],
         media_type: str = "text/event-stream; charset=utf-8",
-        keep_alive: bytes | None = None,
+        keep_alive: Callable[[], bytes] | None = None,
         keep_alive_seconds: float = 15,
     ) -> None:
         super().__init__(status_code=200)
@@ -103,13 +105,13 @@ class EventStream(Response):
         self._writing = False
         self._last_write = time.monotonic()
 
-    async def _ping(self, send: Send, comment: bytes) -> None:
+    async def _ping(self, send: Send, sign_of_life: Callable[[], bytes]) -> None:
         while True:
             quiet = time.monotonic() - self._last_write
             if quiet < self._keep_alive_seconds or self._writing:
                 await asyncio.sleep(max(0.05, self._keep_alive_seconds - quiet))
                 continue
-            await self._write(send, comment)
+            await self._write(send, sign_of_life())
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

@@ -15,6 +15,24 @@ def no_arguments() -> dict[str, object]:
     return {"type": "object", "properties": {}}
 
 
+def text_argument() -> dict[str, object]:
+    """The schema of a custom tool: one text."""
+    text = {"type": "string"}
+    return {"type": "object", "properties": {"input": text}, "required": ["input"]}
+
+
+def custom_input(arguments: str) -> str:
+    """The text that a custom tool is called with; what is no such object, as it is."""
+    try:
+        return msgspec.json.decode(arguments, type=_Input).input
+    except msgspec.DecodeError:
+        return arguments
+
+
+class _Input(msgspec.Struct):
+    input: str
+
+
 class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call. `schema` is a JSON schema of its arguments.
 
@@ -25,6 +43,7 @@ class Tool(msgspec.Struct, frozen=True):
     description: str = ""
     schema: dict[str, object] = msgspec.field(default_factory=no_arguments)
     strict: bool = False
+    custom: bool = False  # takes a text, which stands as `input` in its arguments
 
     def for_template(self) -> dict[str, object]:
         """The tool as chat templates expect it."""
@@ -44,6 +63,10 @@ class ToolUse(msgspec.Struct, frozen=True):
     required: bool = False
     parallel: bool = True
     named: bool = False
+
+    def is_custom(self, name: str) -> bool:
+        """Whether the tool of this name takes a text."""
+        return any(tool.custom for tool in self.callable if tool.name == name)
 
 
 def all_of(tools: tuple[Tool, ...], *, required: bool = False, parallel: bool = True) -> ToolUse:

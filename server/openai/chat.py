@@ -126,7 +126,10 @@ def _message(job: ChatJob, answer: Answer) -> dict[str, object]:
     if answer.reasoning and job.fields.include_reasoning:
         message["reasoning_content"] = answer.reasoning
     if answer.calls:
-        message["tool_calls"] = [call_object(call) for call in answer.calls]
+        use = job.plan.use
+        message["tool_calls"] = [
+            call_object(call, custom=use.is_custom(call.name)) for call in answer.calls
+        ]
     return message
 
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import msgspec
 
 from engine import OutputToken, TextDelta
-from server.answer import CallArguments, CallClosed, CallOpened, Event, Reasoning, Words
+from server.answer import Event, Reasoning, Words
+from server.openai.call_fragments import CallFragments
 from server.openai.chat_job import ChatJob, count_tokens
 from server.openai.frames import line
 from server.openai.tokens import ChatLogprobs
-from server.openai.tools import new_call_id
 from server.openai.word_tokens import WordTokens
 
 
@@ -35,7 +35,7 @@ class ChoiceWriter:
         self._waiting = WordTokens()
         self._reasoning: list[str] = []
         self._token_ids: list[int] = []
-        self._num_calls = 0
+        self._calls = CallFragments(job.plan.use)
 
     @property
     def reasoning_tokens(self) -> int:
@@ -56,7 +56,7 @@ class ChoiceWriter:
         """The chunks of one delta: what it says, and the empty delta that ends the choice."""
         choices = self._plain(delta) if self._reader is None else self._events(delta)
         if delta.finish_reason is not None:
-            finish = self._job.finish(delta.finish_reason, called=self._num_calls > 0).encode()
+            finish = self._job.finish(delta.finish_reason, called=self._calls.count > 0).encode()
             last = b'{},"logprobs":null,"finish_reason":"%b","stop_reason":%b%b}'
             ids = self._all_token_ids()
             choices.append(self._open + last % (finish, line(delta.stop_reason), ids))
@@ -89,19 +89,8 @@ class ChoiceWriter:
                 self._reasoning.append(text)
                 shown = self._job.fields.include_reasoning
                 return [self._delta({"reasoning_content": text})] if shown else []
-            case CallOpened(name):
-                call: dict[str, object] = {"index": self._num_calls, "id": new_call_id()}
-                self._num_calls += 1
-                function = {"name": name, "arguments": ""}
-                return [self._call({**call, "type": "function", "function": function})]
-            case CallArguments(text):
-                function = {"arguments": text}
-                return [self._call({"index": self._num_calls - 1, "function": function})]
-            case CallClosed():
-                return []
-
-    def _call(self, call: dict[str, object]) -> bytes:
-        return self._delta({"tool_calls": [call]})
+            case _:
+                return [self._delta({"tool_calls": [call]}) for call in self._calls.write(event)]
 
     def _delta(self, value: dict[str, object]) -> bytes:
         return self._open + line(value) + b',"logprobs":null,"finish_reason":null}'

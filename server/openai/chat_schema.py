@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from engine import ChatPrompt, InvalidParameter
+from server.openai.generation_fields import GenerationFields, check_stream_fields
 from server.openai.messages import ROLES, messages_of
-from server.openai.sampling import IGNORED, REFUSED, SamplingFields, check_stream_fields
+from server.openai.sampling import IGNORED, REFUSED
 from server.openai.tools import ToolChoice, tool_choice_of, tool_use_of, tools_of
 from server.openai.wire import Inert, Integer, empty, never
 from server.tools import Tool, ToolUse
@@ -102,7 +103,7 @@ def _unlimited(value: object) -> object:
     return None if value == -1 and not isinstance(value, bool) else value
 
 
-class ChatRequest(SamplingFields):
+class ChatRequest(GenerationFields):
     """`POST /v1/chat/completions`."""
 
     refused: ClassVar[Mapping[str, Inert]] = {

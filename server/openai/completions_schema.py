@@ -10,7 +10,8 @@ from pydantic import Field, WithJsonSchema
 from engine import InvalidParameter, TextPrompt, TokenPrompt
 from server.body import json_type
 from server.errors import InvalidType
-from server.openai.sampling import REFUSED, SamplingFields, check_stream_fields
+from server.openai.generation_fields import GenerationFields, check_stream_fields
+from server.openai.sampling import REFUSED
 from server.openai.wire import Inert, Integer, empty
 
 DEFAULT_MAX_TOKENS = 16
@@ -32,7 +33,7 @@ Prompts = Annotated[
 ]
 
 
-class CompletionRequest(SamplingFields):
+class CompletionRequest(GenerationFields):
     """`POST /v1/completions`."""
 
     refused: ClassVar[Mapping[str, Inert]] = {**REFUSED, "suffix": empty}

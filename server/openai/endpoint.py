@@ -18,7 +18,7 @@ from server.dialects import openai_response
 from server.errors import naming_grammar, openai_error
 from server.generation import Generation, Sample
 from server.openai.frames import error_writer
-from server.sse import PING, EventStream, run_until_disconnect
+from server.sse import EventStream, ping, run_until_disconnect
 from server.state import AppState
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -61,7 +61,7 @@ async def reply(
         frames(),
         abort=generation.abort,
         error_frames=error_writer(names),
-        keep_alive=PING,
+        keep_alive=ping,
         keep_alive_seconds=state.settings.keep_alive_seconds,
     )
 
@@ -78,9 +78,13 @@ def new_head(kind: str, prefix: str, model: str, card: ModelCard) -> dict[str, o
 
 
 def check_context(
-    prompts: Sequence[tuple[int, ...]], new_tokens: int | None, card: ModelCard
+    prompts: Sequence[tuple[int, ...]],
+    new_tokens: int | None,
+    card: ModelCard,
+    field: str = "prompt",
 ) -> None:
     """Refuse what cannot fit, before anything runs. None leaves room for one token at least.
+    `field` is where the prompts come from.
 
     Raises:
         ContextLengthExceeded: a prompt and its new tokens are longer than the context.
@@ -88,7 +92,7 @@ def check_context(
     wanted = 1 if new_tokens is None else new_tokens
     for prompt in prompts:
         if len(prompt) + wanted > card.max_model_len:
-            raise ContextLengthExceeded(card.max_model_len, len(prompt), wanted)
+            raise ContextLengthExceeded(card.max_model_len, len(prompt), wanted, field)
 
 
 def json_response(value: object) -> Response:

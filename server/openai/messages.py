@@ -122,13 +122,30 @@ def _tool_call(value: object, path: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise InvalidType(path, "an object", json_type(value))
     fields = cast("dict[str, Any]", value)
-    if fields.get("type", "function") != "function":
-        raise UnsupportedParameter(f"{path}.type", "other than 'function' is not supported.")
+    kind = fields.get("type", "function")
     call: dict[str, object] = {"type": "function"}
     if fields.get("id") is not None:
         call["id"] = _string(fields["id"], f"{path}.id")
-    call["function"] = _function(fields.get("function"), f"{path}.function")
+    if kind == "custom":
+        call["function"] = _custom(fields.get("custom"), f"{path}.custom")
+    elif kind == "function":
+        call["function"] = _function(fields.get("function"), f"{path}.function")
+    else:
+        reason = "other than 'function' and 'custom' is not supported."
+        raise UnsupportedParameter(f"{path}.type", reason)
     return call
+
+
+def _custom(value: object, path: str) -> dict[str, object]:
+    """A call with a text, as the call of a function with that text."""
+    if not isinstance(value, dict):
+        raise InvalidType(path, "an object", json_type(value))
+    fields = cast("dict[str, Any]", value)
+    for key in ("name", "input"):
+        if fields.get(key) is None:
+            raise MissingParameter(f"{path}.{key}")
+    text = _string(fields["input"], f"{path}.input")
+    return {"name": _string(fields["name"], f"{path}.name"), "arguments": {"input": text}}
 
 
 def _function(value: object, path: str) -> dict[str, object]:

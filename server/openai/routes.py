@@ -14,6 +14,10 @@ from server.openai.completions import create_completion
 from server.openai.completions_schema import CompletionRequest
 from server.openai.endpoint import Handler, json_response, speaking_openai
 from server.openai.models import get_model, list_models
+from server.openai.responses.answering import NAMES as RESPONSE_NAMES
+from server.openai.responses.handlers import Responses
+from server.openai.responses.request import ResponseRequest
+from server.openai.responses.store import ResponseStore
 from server.openai.sampling import NAMES
 from server.openai.wire import Body, schema_of
 from server.state import AppState
@@ -23,7 +27,7 @@ PREFIXES = ("/v1", "", "/v1beta/openai")
 Work = Callable[[AppState, Request], Awaitable[Response]]
 
 
-def create_router(state: AppState) -> APIRouter:
+def create_router(state: AppState, store: ResponseStore) -> APIRouter:
     """All routes of the dialect. The documentation shows the first prefix only."""
     router = APIRouter(tags=["openai"])
     completions = _bind(state, create_completion, NAMES)
@@ -32,6 +36,7 @@ def create_router(state: AppState) -> APIRouter:
         shown = prefix == PREFIXES[0]
         _post(router, f"{prefix}/completions", completions, CompletionRequest, shown=shown)
         _post(router, f"{prefix}/chat/completions", chat, ChatRequest, shown=shown)
+        _add_responses(router, prefix, Responses(state, store), shown=shown)
         _add_models(router, prefix, state, shown=shown)
     return router
 
@@ -59,6 +64,29 @@ def _post(router: APIRouter, path: str, handler: Handler, body: type[Body], *, s
         openapi_extra=documented,
         name=body.__name__,
     )
+
+
+def _add_responses(router: APIRouter, prefix: str, responses: Responses, *, shown: bool) -> None:
+    path = f"{prefix}/responses"
+
+    def add(method: str, suffix: str, handler: Handler) -> None:
+        router.add_api_route(
+            path + suffix,
+            speaking_openai(handler, RESPONSE_NAMES),
+            methods=[method],
+            response_model=None,
+            include_in_schema=shown,
+            name=f"{method}_response{suffix}",
+        )
+
+    for suffix, handler in (("", responses.create), ("/input_tokens", responses.count)):
+        spoken = speaking_openai(handler, RESPONSE_NAMES)
+        _post(router, path + suffix, spoken, ResponseRequest, shown=shown)
+    add("POST", "/compact", responses.not_offered)
+    add("POST", "/{response_id}/cancel", responses.cancel)
+    add("GET", "/{response_id}/input_items", responses.input_items)
+    add("GET", "/{response_id}", responses.get)
+    add("DELETE", "/{response_id}", responses.delete)
 
 
 def _add_models(router: APIRouter, prefix: str, state: AppState, *, shown: bool) -> None:

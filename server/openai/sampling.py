@@ -1,4 +1,4 @@
-"""The sampling fields of completions and chat, and what each becomes for the engine.
+"""The sampling fields of all generating endpoints, and what each becomes for the engine.
 
 Support table: field -> SamplingParams. What is not listed here is refused by name (`REFUSED`),
 has no effect on what is generated (`IGNORED`), or is unknown.
@@ -15,14 +15,21 @@ has no effect on what is generated (`IGNORED`), or is unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, ClassVar, cast
 
-from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from engine import Grammar, InvalidParameter, ModelCard, SamplingParams
 from server.body import json_type
 from server.errors import InvalidType
-from server.openai.structured import guided_reader, response_format_of, structured_outputs_of
+from server.openai.structured_fields import (
+    GuidedChoice,
+    GuidedGrammar,
+    GuidedJson,
+    GuidedRegex,
+    LlamaSchema,
+    StructuredOutputs,
+)
 from server.openai.wire import Body, Inert, Integer, above, below, empty, never
 
 MAX_STOPS = 64
@@ -107,48 +114,7 @@ def _biases(value: object) -> dict[int, float]:
     return biases
 
 
-Schema = WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "string"}]})
-ResponseFormat = Annotated[
-    Grammar | None,
-    PlainValidator(response_format_of),
-    WithJsonSchema(
-        {
-            "type": "object",
-            "required": ["type"],
-            "properties": {
-                "type": {"enum": ["text", "json_object", "json_schema"]},
-                "json_schema": {
-                    "type": "object",
-                    "properties": {"schema": {"type": "object"}, "strict": {"type": "boolean"}},
-                },
-            },
-        }
-    ),
-]
-StructuredOutputs = Annotated[
-    Grammar | None, PlainValidator(structured_outputs_of), WithJsonSchema({"type": "object"})
-]
-GuidedJson = Annotated[Grammar | None, PlainValidator(guided_reader("guided_json", "json")), Schema]
-LlamaSchema = Annotated[
-    Grammar | None, PlainValidator(guided_reader("json_schema", "json")), Schema
-]
-GuidedRegex = Annotated[
-    Grammar | None,
-    PlainValidator(guided_reader("guided_regex", "regex")),
-    WithJsonSchema({"type": "string"}),
-]
-GuidedChoice = Annotated[
-    Grammar | None,
-    PlainValidator(guided_reader("guided_choice", "choice")),
-    WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 1}),
-]
-GuidedGrammar = Annotated[
-    Grammar | None,
-    PlainValidator(guided_reader("guided_grammar", "grammar")),
-    WithJsonSchema({"type": "string"}),
-]
 GRAMMAR_FIELDS = (
-    "response_format",
     "structured_outputs",
     "guided_json",
     "guided_regex",
@@ -156,6 +122,8 @@ GRAMMAR_FIELDS = (
     "guided_grammar",
     "json_schema",
 )
+"""Fields that say what the text must be, besides the endpoint's own."""
+
 Stops = Annotated[
     tuple[str, ...],
     BeforeValidator(_stops),
@@ -184,27 +152,16 @@ Biases = Annotated[
 ]
 
 
-class StreamOptions(Body):
-    """How a stream reports usage. `include_obfuscation` is accepted; nothing is obfuscated."""
-
-    include_usage: bool = False
-    continuous_usage_stats: bool = False
-    include_obfuscation: bool = False
-
-
 class SamplingFields(Body):
-    """What completions and chat have in common."""
+    """What all generating endpoints have in common."""
+
+    grammar_fields: ClassVar[tuple[str, ...]] = GRAMMAR_FIELDS
 
     refused: ClassVar[Mapping[str, Inert]] = REFUSED
     ignored: ClassVar[frozenset[str]] = IGNORED
-    aliases: ClassVar[Mapping[str, str]] = {
-        "n_predict": "max_tokens",
-        "repeat_penalty": "repetition_penalty",
-    }
+    aliases: ClassVar[Mapping[str, str]] = {"repeat_penalty": "repetition_penalty"}
 
     model: str
-    n: Integer = Field(1, ge=1, le=128)
-    max_tokens: Integer | None = None
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, ge=0, le=1)
     presence_penalty: float = Field(0.0, ge=-2, le=2)
@@ -213,9 +170,7 @@ class SamplingFields(Body):
     stop: Stops = ()
     seed: Integer | None = Field(None, ge=-INT64, le=INT64 - 1)
     stream: bool = False
-    stream_options: StreamOptions | None = None
 
-    response_format: ResponseFormat = None
     structured_outputs: StructuredOutputs = None
     guided_json: GuidedJson = None
     guided_regex: GuidedRegex = None
@@ -231,17 +186,6 @@ class SamplingFields(Body):
     include_stop_str_in_output: bool = False
     skip_special_tokens: bool = True
     allowed_token_ids: list[Integer] | None = None
-    prompt_logprobs: Integer | None = Field(None, ge=0, le=20)
-    return_token_ids: bool = False
-    return_tokens_as_token_ids: bool = False
-
-    @property
-    def include_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.include_usage
-
-    @property
-    def continuous_usage(self) -> bool:
-        return self.stream_options is not None and self.stream_options.continuous_usage_stats
 
     @property
     def has_grammar(self) -> bool:
@@ -250,8 +194,8 @@ class SamplingFields(Body):
 
     @property
     def grammar_field(self) -> str:
-        """The field that says what the text must be; `response_format` when none does."""
-        return next(iter(_grammar_fields(self)), GRAMMAR_FIELDS[0])
+        """The field that says what the text must be; the usual one when none does."""
+        return next(iter(_grammar_fields(self)), self.grammar_fields[0])
 
 
 def grammar_of(fields: SamplingFields) -> Grammar | None:
@@ -263,21 +207,7 @@ def grammar_of(fields: SamplingFields) -> Grammar | None:
 
 
 def _grammar_fields(fields: SamplingFields) -> list[str]:
-    return [name for name in GRAMMAR_FIELDS if getattr(fields, name) is not None]
-
-
-def check_stream_fields(fields: SamplingFields, body: Mapping[str, Any]) -> None:
-    """Refuse what only a stream, or only a whole answer, can have.
-
-    Raises:
-        InvalidParameter: `stream_options` without `stream`, `prompt_logprobs` with it.
-    """
-    if body.get("stream_options") and not fields.stream:
-        reason = "it is only allowed when 'stream' is true."
-        raise InvalidParameter("stream_options", None, reason)
-    if fields.prompt_logprobs is not None and fields.stream:
-        reason = "it is not available with 'stream'."
-        raise InvalidParameter("prompt_logprobs", fields.prompt_logprobs, reason)
+    return [name for name in fields.grammar_fields if getattr(fields, name) is not None]
 
 
 def sampling_params(

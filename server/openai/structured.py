@@ -29,26 +29,45 @@ Reader = Callable[[object], Grammar | None]
 
 
 def response_format_of(value: object) -> Grammar | None:
-    """`response_format`. Raises InvalidType, MissingParameter, InvalidParameter."""
+    """`response_format` of chat. Raises InvalidType, MissingParameter, InvalidParameter."""
     fields = _object(value, "response_format")
-    kind = fields.get("type")
-    if kind is None:
-        raise MissingParameter("response_format.type")
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        if fields.get("schema") is None:
-            return Grammar("json_object")
-        return _schema(fields["schema"], "response_format.schema", strict=False)
-    if kind != "json_schema":
-        reason = "expected 'text', 'json_object' or 'json_schema'."
-        raise InvalidParameter("response_format.type", kind, reason)
+    if fields.get("type") != "json_schema":
+        return _format(fields, "response_format")
     if fields.get("json_schema") is None:
         raise MissingParameter("response_format.json_schema")
     inner = _object(fields["json_schema"], "response_format.json_schema")
-    schema, strict = inner.get("schema"), inner.get("strict") is True
-    path = "response_format.json_schema.schema"
-    return _schema({} if schema is None else schema, path, strict=strict)
+    return _named_schema(inner, "response_format.json_schema")
+
+
+def text_format_of(value: object) -> Grammar | None:
+    """`text.format` of Responses, which has the schema beside its type. Raises as
+    `response_format_of`."""
+    fields = _object(value, "text.format")
+    if fields.get("type") != "json_schema":
+        return _format(fields, "text.format")
+    if fields.get("schema") is None:
+        raise MissingParameter("text.format.schema")
+    return _named_schema(fields, "text.format")
+
+
+def _format(fields: dict[str, Any], path: str) -> Grammar | None:
+    """A format without a named schema."""
+    kind = fields.get("type")
+    if kind is None:
+        raise MissingParameter(f"{path}.type")
+    if kind == "text":
+        return None
+    if kind != "json_object":
+        reason = "expected 'text', 'json_object' or 'json_schema'."
+        raise InvalidParameter(f"{path}.type", kind, reason)
+    if fields.get("schema") is None:
+        return Grammar("json_object")
+    return _schema(fields["schema"], f"{path}.schema", strict=False)
+
+
+def _named_schema(fields: dict[str, Any], path: str) -> Grammar:
+    schema, strict = fields.get("schema"), fields.get("strict") is True
+    return _schema({} if schema is None else schema, f"{path}.schema", strict=strict)
 
 
 def structured_outputs_of(value: object) -> Grammar | None:

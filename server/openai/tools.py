@@ -16,7 +16,15 @@ from engine import InvalidParameter, UnsupportedParameter
 from server.answer import Call
 from server.body import json_type
 from server.errors import InvalidType, MissingParameter
-from server.tools import Tool, ToolUse, all_of, no_arguments, some_of
+from server.tools import (
+    Tool,
+    ToolUse,
+    all_of,
+    custom_input,
+    no_arguments,
+    some_of,
+    text_argument,
+)
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
@@ -30,11 +38,11 @@ class ToolChoice(msgspec.Struct, frozen=True):
 
 
 def tools_of(value: object) -> tuple[Tool, ...]:
-    """The function tools of a chat request.
+    """The tools of a chat request.
 
     Raises:
         InvalidType, MissingParameter, InvalidParameter: with the place, as `tools[0].function`.
-        UnsupportedParameter: a tool that is no function.
+        UnsupportedParameter: a kind of tool that is not offered.
     """
     if not isinstance(value, list):
         raise InvalidType("tools", "an array", json_type(value))
@@ -42,13 +50,53 @@ def tools_of(value: object) -> tuple[Tool, ...]:
     return tuple(_tool(item, f"tools[{i}]") for i, item in enumerate(items))
 
 
+def flat_tools_of(value: object) -> tuple[tuple[Tool, ...], tuple[str, ...]]:
+    """The tools of a Responses request, and the types of those that other servers would run.
+
+    Raises:
+        InvalidType, MissingParameter, InvalidParameter, UnsupportedParameter: as `tools_of`.
+    """
+    if not isinstance(value, list):
+        raise InvalidType("tools", "an array", json_type(value))
+    tools: list[Tool] = []
+    hosted: list[str] = []
+    for place, item in enumerate(cast("list[object]", value)):
+        path = f"tools[{place}]"
+        fields = fields_of(item, path)
+        kind = fields.get("type", "function")
+        if kind == "function":
+            tools.append(function_of(fields, path))
+        elif kind == "custom":
+            tools.append(_custom(fields, path))
+        elif isinstance(kind, str):
+            hosted.append(kind)
+        else:
+            raise InvalidType(f"{path}.type", "a string", json_type(kind))
+    return tuple(tools), tuple(hosted)
+
+
 def _tool(value: object, path: str) -> Tool:
     fields = fields_of(value, path)
-    if fields.get("type", "function") != "function":
-        raise UnsupportedParameter(f"{path}.type", "other than 'function' is not supported.")
-    if "function" not in fields:
-        raise MissingParameter(f"{path}.function")
+    kind = fields.get("type", "function")
+    if kind not in ("function", "custom"):
+        reason = "other than 'function' and 'custom' is not supported."
+        raise UnsupportedParameter(f"{path}.type", reason)
+    if kind not in fields:
+        raise MissingParameter(f"{path}.{kind}")
+    if kind == "custom":
+        return _custom(fields_of(fields["custom"], f"{path}.custom"), f"{path}.custom")
     return function_of(fields["function"], f"{path}.function")
+
+
+def _custom(fields: dict[str, Any], path: str) -> Tool:
+    """A tool that takes a text; inside of a call's JSON no grammar of it can be enforced."""
+    form = fields_of(fields.get("format", {"type": "text"}), f"{path}.format")
+    if form.get("type") != "text":
+        raise UnsupportedParameter(f"{path}.format", "other than text is not supported.")
+    description = fields.get("description", "")
+    if not isinstance(description, str):
+        raise InvalidType(f"{path}.description", "a string", json_type(description))
+    return Tool(_name(fields, path), description, text_argument(), custom=True)
 
 
 def function_of(value: object, path: str) -> Tool:
@@ -78,8 +126,8 @@ def tool_choice_of(value: object) -> ToolChoice:
         raise InvalidParameter("tool_choice", value, "expected 'none', 'auto' or 'required'.")
     fields = fields_of(value, "tool_choice")
     kind = fields.get("type", "function")
-    if kind == "function":
-        name = _name(_inner(fields, "function"), "tool_choice.function")
+    if kind in ("function", "custom"):
+        name = _name(_inner(fields, kind), f"tool_choice.{kind}")
         return ToolChoice("required", (name,), named=True)
     if kind != "allowed_tools":
         raise UnsupportedParameter("tool_choice", f"of type {kind!r} is not supported.")
@@ -94,7 +142,7 @@ def _allowed(fields: dict[str, Any], path: str) -> ToolChoice:
         raise InvalidType(f"{path}.tools", "an array", json_type(items))
     places = enumerate(cast("list[object]", items))
     tools = [(fields_of(item, f"{path}.tools[{i}]"), f"{path}.tools[{i}]") for i, item in places]
-    return ToolChoice(mode, tuple(_name(_inner(tool, "function"), place) for tool, place in tools))
+    return ToolChoice(mode, tuple(_name(_any_inner(tool), place) for tool, place in tools))
 
 
 def tool_use_of(tools: tuple[Tool, ...], choice: ToolChoice, *, parallel: bool) -> ToolUse:
@@ -133,6 +181,10 @@ def _inner(fields: dict[str, Any], key: str) -> dict[str, Any]:
     return fields_of(fields[key], key) if key in fields else fields
 
 
+def _any_inner(fields: dict[str, Any]) -> dict[str, Any]:
+    return _inner(fields, "custom" if fields.get("type") == "custom" else "function")
+
+
 def _name(fields: dict[str, Any], path: str) -> str:
     if "name" not in fields:
         raise MissingParameter(f"{path}.name")
@@ -150,7 +202,10 @@ def new_call_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"
 
 
-def call_object(call: Call) -> dict[str, object]:
+def call_object(call: Call, *, custom: bool) -> dict[str, object]:
     """A call in a message."""
+    if custom:
+        made = {"name": call.name, "input": custom_input(call.arguments)}
+        return {"id": new_call_id(), "type": "custom", "custom": made}
     function = {"name": call.name, "arguments": call.arguments}
     return {"id": new_call_id(), "type": "function", "function": function}

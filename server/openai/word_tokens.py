@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from engine import OutputToken
-from server.answer import Words
+from server.answer import Event, Words
 
 
 class WordTokens:
@@ -23,9 +23,12 @@ class WordTokens:
         """Take the next tokens."""
         self._waiting.extend(tokens)
 
-    def of(self, words: Words) -> list[OutputToken]:
-        """The tokens that begin within the words; those before them are forgotten."""
+    def of(self, words: Event) -> list[OutputToken]:
+        """The tokens that begin within words, none for other events; those before them are
+        forgotten."""
         found: list[OutputToken] = []
+        if not isinstance(words, Words):
+            return found
         while self._waiting and self._waiting[0].text_offset < words.start + len(words.text):
             token = self._waiting.popleft()
             if token.text_offset >= words.start:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 
 from engine.errors import EngineFault
 from server.settings import ServerSettings
-from server.sse import PING, ClientGone, EventStream, run_until_disconnect
+from server.sse import ClientGone, EventStream, ping, run_until_disconnect
 from tests.fakes import ScriptedEngine
 from tests.server.client import MODEL, live_server
 
@@ -125,7 +125,7 @@ def test_the_response_itself_aborts(end: str) -> None:
             frames(),
             abort=lambda: calls.append("abort"),
             error_frames=lambda error: [str(error).encode(), b"end"],
-            keep_alive=PING,
+            keep_alive=ping,
         )
         task = asyncio.create_task(response({}, never_receive, send_message))
         await asyncio.sleep(0.05)

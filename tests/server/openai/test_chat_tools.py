@@ -183,3 +183,32 @@ def test_f42_choices_that_make_no_sense_are_refused_by_name(
 def test_a_model_without_calls_refuses_tools() -> None:
     answer = Client().chat(tools=[WEATHER])
     assert answer.status == 400 and answer.error["param"] == "tools"
+
+
+SHOUT = {"type": "custom", "custom": {"name": "shout", "format": {"type": "text"}}}
+HEY = '<tool_call>\n{"name": "shout", "arguments": {"input": "hey\\n"}}\n</tool_call>'
+
+
+def test_a_custom_tool_is_called_with_a_text() -> None:
+    one = client(HEY)
+    [call] = one.chat(tools=[SHOUT]).json["choices"][0]["message"]["tool_calls"]
+    assert (call["type"], call["custom"]) == ("custom", {"name": "shout", "input": "hey\n"})
+    chunks = one.chat(tools=[SHOUT], stream=True).chunks
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    head, rest = (c for choice in choices for c in choice["delta"].get("tool_calls", ()))
+    assert head["custom"] == {"name": "shout", "input": ""} and head["type"] == "custom"
+    assert rest == {"index": 0, "custom": {"input": "hey\n"}}
+
+
+def test_a_custom_call_is_replayed() -> None:
+    one = client()
+    call = {"id": "c1", "type": "custom", "custom": {"name": "shout", "input": "hey"}}
+    messages = [
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "content": "HEY"},
+    ]
+    one.post("/v1/chat/completions", {"model": "diglot-mini", "messages": messages})
+    prompt = one.engine.prompts[0]
+    assert isinstance(prompt, ChatPrompt)
+    [made] = prompt.messages[0]["tool_calls"]  # type: ignore[misc]
+    assert made["function"] == {"name": "shout", "arguments": {"input": "hey"}}

@@ -142,7 +142,7 @@ CHAT: list[tuple[dict[str, Any], str, str | None]] = [
     ({"tools": {}}, "invalid_type", "tools"),
     ({"tools": [1]}, "invalid_type", "tools[0]"),
     ({"tools": [{"type": "function"}]}, "missing_required_parameter", "tools[0].function"),
-    ({"tools": [{"type": "custom"}]}, "unsupported_parameter", "tools[0].type"),
+    ({"tools": [{"type": "search"}]}, "unsupported_parameter", "tools[0].type"),
     ({"tools": [{"function": {}}]}, "missing_required_parameter", "tools[0].function.name"),
     ({"tools": [{"function": {"name": 1}}]}, "invalid_type", "tools[0].function.name"),
     ({"tools": [{"function": {"name": "a b"}}]}, "invalid_value", "tools[0].function.name"),

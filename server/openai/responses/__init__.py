@@ -1,0 +1,1 @@
+"""`/v1/responses`: answers made of items, kept so that later requests can go on from them."""

@@ -151,7 +151,12 @@ class EngineClient:
         template = self._template
         assert template is not None, "the text side is loaded before the process starts"
         return msgspec.structs.replace(
-            model, tool_call_format=template.tool_call_format, reasons=template.reasons
+            model,
+            bos_token=self.tokenizer.bos_token,
+            eos_token=self.tokenizer.eos_token,
+            chat_template=template.source,
+            tool_call_format=template.tool_call_format,
+            reasons=template.reasons,
         )
 
     def _deliver(self, output: ipc.SequenceOutput) -> None:

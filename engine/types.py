@@ -110,6 +110,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str  # changes whenever the numerics may change
     eos_token_ids: tuple[int, ...] = ()
     tool_call_format: str | None = None  # how the chat template writes tool calls; None: not at all
+    bos_token: str | None = None
+    eos_token: str | None = None
+    chat_template: str | None = None  # its source
     reasons: bool = False  # the chat template knows reasoning, between <think> and </think>
 
 

@@ -42,8 +42,9 @@ def serve(arguments: Sequence[str]) -> int:
         settings = CliApp.run(ServerSettings, cli_args=list(arguments))
     except ValidationError as error:
         for problem in error.errors():
-            flag = "--" + "-".join(map(str, problem["loc"])).replace("_", "-")
-            sys.stderr.write(f"diglot serve: {flag}: {problem['msg']}\n")
+            flag = "-".join(map(str, problem["loc"])).replace("_", "-")
+            place = f"--{flag}: " if flag else ""
+            sys.stderr.write(f"diglot serve: {place}{problem['msg']}\n")
         return 2
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -51,7 +52,11 @@ def serve(arguments: Sequence[str]) -> int:
     from engine import EngineClient  # late: `version` and `--help` need no engine
     from server.serve import DrainingServer
 
-    server = DrainingServer(EngineClient(engine_config(settings)), settings)
+    try:
+        server = DrainingServer(EngineClient(engine_config(settings)), settings)
+    except OSError as error:  # a file that a setting names
+        sys.stderr.write(f"diglot serve: {error}\n")
+        return 2
     server.run()
     return 0 if server.started and not server.engine_failed else 3
 

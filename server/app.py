@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from engine import Engine, EngineError
 from server import ops
@@ -23,6 +24,9 @@ from server.openai.responses.store import ResponseStore
 from server.settings import ServerSettings
 from server.sse import ClientGone
 from server.state import AppState, create_state
+
+_THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
+"""Pages served by this machine; any other page could use the server behind its user's back."""
 
 
 def create_app(engine: Engine, settings: ServerSettings, state: AppState | None = None) -> FastAPI:
@@ -59,6 +63,14 @@ def create_app(engine: Engine, settings: ServerSettings, state: AppState | None 
     # The last one added is the first one passed.
     app.add_middleware(BodyLimit, limit=settings.max_body_bytes)
     app.add_middleware(ApiKeys, keys=settings.api_keys())
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origin,
+        allow_origin_regex=_THIS_MACHINE,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],  # answered by naming those that were asked for
+        expose_headers=["x-request-id", "retry-after", "retry-after-ms"],
+    )
     app.add_middleware(RequestContext, metrics=parts.metrics)
     app.add_exception_handler(EngineError, _on_engine_error)
     app.add_exception_handler(HTTPException, _on_http_error)

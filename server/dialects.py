@@ -18,7 +18,13 @@ from server.errors import ErrorReply, gemini_error, openai_error
 
 Dialect = Literal["openai", "gemini"]
 
-_GEMINI_PREFIXES = ("/v1beta", "/v1alpha", "/upload/")
+_GEMINI_PREFIXES = (
+    "/v1beta",
+    "/v1alpha",
+    "/upload/",
+    "/v1/projects/",
+    "/v1/publishers/",
+)
 _SHARED_PREFIXES = ("/v1/models", "/models", "/v1/tunedModels", "/tunedModels")
 _GEMINI_HEADERS = ("x-goog-api-key", "x-goog-api-client")
 

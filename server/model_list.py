@@ -24,11 +24,13 @@ def openai_model(card: ModelCard, name: str) -> dict[str, object]:
 
 def gemini_model(card: ModelCard, name: str) -> dict[str, object]:
     """The model as Gemini lists it. `topK` is omitted: it is off by default."""
-    return {
+    thinking: dict[str, object] = {"thinking": True} if card.reasons else {}
+    return thinking | {
         "name": f"models/{name}",
         "baseModelId": card.id,
         "version": "001",
         "displayName": name,
+        "description": f"{card.id}, served by diglot.",
         "inputTokenLimit": card.max_model_len,
         "outputTokenLimit": card.max_model_len,
         "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"],

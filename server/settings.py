@@ -6,10 +6,11 @@ are the same setting; the flag wins. Knows nothing of requests, and is never cha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from engine import EMBEDDED_MODEL, EngineConfig
@@ -43,6 +44,10 @@ class ServerSettings(BaseSettings):
     served_model_name: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Names the model answers to, the first one its own; the directory's name.",
+    )
+    alias: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Further names, each as `alias=name` of a served one, as `gpt-4o=diglot-mini`.",
     )
     api_key: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Accepted API keys; without any, everyone may call."
@@ -94,6 +99,10 @@ class ServerSettings(BaseSettings):
     max_queued_tokens: int = Field(
         default=1_048_576, ge=1, description="Prompt tokens of all open requests together."
     )
+    cors_origin: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Web pages' origins that may call, `*` for all; those on this machine always.",
+    )
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1, description="Largest request body.")
     strict_fields: bool = Field(
         default=False, description="Refuse unknown request fields with 400."
@@ -117,7 +126,7 @@ class ServerSettings(BaseSettings):
         default="info", description="Least severe log message that is written."
     )
 
-    @field_validator("served_model_name", "api_key", mode="before")
+    @field_validator("served_model_name", "alias", "api_key", "cors_origin", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         """`"a,b"` and `["a,b", "c"]` are lists of names."""
@@ -128,6 +137,25 @@ class ServerSettings(BaseSettings):
         items = cast("list[object]", value)
         parts = (part.strip() for item in items for part in str(item).split(","))
         return [part for part in parts if part]
+
+    @model_validator(mode="after")
+    def _check_aliases(self) -> ServerSettings:
+        for entry in self.alias:
+            alias, equals, name = entry.partition("=")
+            if not (alias and equals) or name not in self.model_names:
+                known = ", ".join(self.model_names)
+                raise ValueError(f"alias '{entry}' is not of the form alias=name, name of: {known}")
+        return self
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Further name -> served name."""
+        return dict((alias, name) for alias, _, name in (a.partition("=") for a in self.alias))
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The names of `model_names`, then the aliases."""
+        return tuple(dict.fromkeys((*self.model_names, *self.aliases)))
 
     @property
     def model_names(self) -> tuple[str, ...]:
@@ -142,12 +170,15 @@ class ServerSettings(BaseSettings):
         """All accepted keys, from the setting and from the file. Reads the file: call it once.
 
         Raises:
-            OSError: the key file cannot be read.
+            OSError: the key file cannot be read, or has no key: nobody means an open server by it.
         """
         keys = list(self.api_key)
         if self.api_key_file is not None:
             lines = self.api_key_file.read_text(encoding="utf-8").splitlines()
-            keys += [line.strip() for line in lines if line.strip() and line.strip()[0] != "#"]
+            found = [line.strip() for line in lines if line.strip() and line.strip()[0] != "#"]
+            if not found:
+                raise OSError(f"the key file {self.api_key_file} has no key")
+            keys += found
         return tuple(keys)
 
 

@@ -31,7 +31,7 @@ class AppState:
             ModelNotFound: no such name.
             EngineUnavailable: loading, restarting or draining.
         """
-        if name not in self.settings.model_names:
+        if name not in self.settings.all_names:
             raise ModelNotFound(name)
         self.check_ready()
         return self.engine.model

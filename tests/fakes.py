@@ -79,6 +79,9 @@ class ScriptedEngine:
             eos_token_ids=(EOS,),
             tool_call_format=self.tool_call_format,
             reasons=self.reasons,
+            bos_token="<bos>",
+            eos_token="<eos>",
+            chat_template="{{ messages }}",
         )
 
     @property

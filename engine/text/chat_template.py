@@ -74,6 +74,12 @@ class ChatTemplate:
         return bool(self._templates)
 
     @property
+    def source(self) -> str | None:
+        """The source of the template that is taken without tools."""
+        template = self._templates.get("default")
+        return template and template.source
+
+    @property
     def tool_call_format(self) -> str | None:
         """See `template_traits.tool_call_format`; of the template that is taken with tools."""
         template = self._templates.get("tool_use") or self._templates.get("default")
@@ -124,6 +130,7 @@ class _Compiled:
             self._template = environment.from_string(source)
         except jinja2.TemplateSyntaxError as error:
             raise ModelLoadError(f"The model's chat template is broken: {error}") from error
+        self.source = source
         self.tool_call_format = tool_call_format(source)
         self.reasons = knows_reasoning(source)
         self._reserved = _OURS.union(environment.globals)

@@ -29,7 +29,7 @@ def find_model(state: AppState, name: str) -> ModelCard:
         EngineUnavailable: loading, restarting or draining.
     """
     name = bare_model_id(name)
-    if name in state.settings.model_names:
+    if name in state.settings.all_names:
         return state.card(name)
     if any(fnmatchcase(name, pattern) for pattern in _CATCH_ALL):
         return state.card(state.settings.model_names[0])
@@ -43,7 +43,7 @@ def model_resource(state: AppState, name: str) -> dict[str, object]:
 
 def model_page(state: AppState, query: Mapping[str, str]) -> dict[str, object]:
     """The answer to `GET models`; `query` may hold pageSize and pageToken."""
-    names, next_token = page(state.settings.model_names, query)
+    names, next_token = page(state.settings.all_names, query)
     body: dict[str, object] = {"models": [model_resource(state, name) for name in names]}
     if next_token:
         body["nextPageToken"] = next_token

@@ -1,17 +1,23 @@
 """Which model and which verb a Gemini URL path means.
 
 Model ids may hold `/` and `:`, versions and collections may be missing: `/models/qwen3:8b:verb`,
-`/v1beta/Qwen/Qwen3-8B:verb` and `/v1/tunedModels/m:verb` are all calls. Knows nothing of which
+`/v1beta/Qwen/Qwen3-8B:verb`, `/v1/tunedModels/m:verb` and
+`/v1/projects/p/locations/l/publishers/google/models/m:verb` are all calls. Knows nothing of which
 models exist or which verbs are offered.
 """
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
-VERSIONS = ("v1beta", "v1alpha", "v1")
+VERSIONS = ("v1beta", "v1alpha", "v1beta1", "v1")
 COLLECTIONS = ("models", "tunedModels", "dynamic")
 DEFAULT_VERSION = "v1beta"
+
+_VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/([^/]+)/models/(.+)")
+"""Where Vertex AI has its models; clients put the first half of an id `a/b` for the publisher."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -50,5 +56,9 @@ def _split_version(path: str) -> tuple[str, str]:
 
 
 def _strip_collection(name: str) -> str:
+    vertex = _VERTEX.fullmatch(name)
+    if vertex:
+        publisher, model = vertex.groups()
+        return model if publisher == "google" else f"{publisher}/{model}"
     head, slash, tail = name.partition("/")
     return tail if slash and head in COLLECTIONS else name

@@ -29,7 +29,7 @@ from server.gemini.tools import tool_use_of
 from server.sse import EventStream, run_until_disconnect
 from server.state import AppState
 
-VERSIONS = ("/v1beta", "/v1alpha")
+VERSIONS = ("/v1beta", "/v1alpha", "/v1beta1")
 JSON = "application/json; charset=UTF-8"
 
 _EMBEDDING_VERBS = ("embedContent", "batchEmbedContents", "asyncBatchEmbedContent")
@@ -58,6 +58,11 @@ def create_router(state: AppState) -> APIRouter:
     for path, of_all, of_one in gets:
         router.add_api_route(path, _endpoint(state, of_all), methods=["GET"])
         router.add_api_route(f"{path}/{{name:path}}", _endpoint(state, of_one), methods=["GET"])
+    for version in ("/v1", "/v1beta1", "/v1beta"):
+        publisher = f"{version}/publishers/google/models"
+        router.add_api_route(publisher, _endpoint(state, _list_published), methods=["GET"])
+        for path in (f"{publisher}/{{name:path}}", f"{version}/projects/{{name:path}}"):
+            router.add_api_route(path, _endpoint(state, _get_model), methods=["GET"])
     return router
 
 
@@ -127,6 +132,11 @@ async def _refuse_embedding(state: AppState, card: ModelCard, request: Request) 
 
 async def _list_models(state: AppState, request: Request) -> Response:
     return _json(model_page(state, request.query_params))
+
+
+async def _list_published(state: AppState, request: Request) -> Response:
+    page = model_page(state, request.query_params)
+    return _json({"publisherModels": page.pop("models"), **page})
 
 
 async def _list_tuned_models(state: AppState, request: Request) -> Response:

@@ -14,7 +14,7 @@ def list_models(state: AppState) -> dict[str, object]:
         EngineUnavailable: the engine was never ready.
     """
     card = state.engine.model
-    names = state.settings.model_names
+    names = state.settings.all_names
     return {
         "object": "list",
         "data": [openai_model(card, name) for name in names],
@@ -29,7 +29,7 @@ def get_model(state: AppState, name: str) -> dict[str, object]:
         ModelNotFound: no such name.
         EngineUnavailable: the engine was never ready.
     """
-    known = state.settings.model_names
+    known = state.settings.all_names
     if name not in known and name.removeprefix("models/") not in known:
         raise ModelNotFound(name)
     return union_model(state.engine.model, name if name in known else name.removeprefix("models/"))

@@ -8,6 +8,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from server.dialects import dialect_of
+from server.gemini.models import find_model, model_page
+from server.gemini.paths import bare_model_id
+from server.model_list import union_model
 from server.openai.chat import CHAT_NAMES, create_chat_completion
 from server.openai.chat_schema import ChatRequest
 from server.openai.completions import create_completion
@@ -19,6 +23,13 @@ from server.openai.responses.handlers import Responses
 from server.openai.responses.request import ResponseRequest
 from server.openai.responses.store import ResponseStore
 from server.openai.sampling import NAMES
+from server.openai.tokenizing import (
+    DetokenizeRequest,
+    TokenizeRequest,
+    create_text,
+    create_tokens,
+    get_tokenizer_info,
+)
 from server.openai.wire import Body, schema_of
 from server.state import AppState
 
@@ -36,6 +47,7 @@ def create_router(state: AppState, store: ResponseStore) -> APIRouter:
         shown = prefix == PREFIXES[0]
         _post(router, f"{prefix}/completions", completions, CompletionRequest, shown=shown)
         _post(router, f"{prefix}/chat/completions", chat, ChatRequest, shown=shown)
+        _add_tokenizer(router, prefix, state, shown=shown)
         _add_responses(router, prefix, Responses(state, store), shown=shown)
         _add_models(router, prefix, state, shown=shown)
     return router
@@ -66,6 +78,21 @@ def _post(router: APIRouter, path: str, handler: Handler, body: type[Body], *, s
     )
 
 
+def _add_tokenizer(router: APIRouter, prefix: str, state: AppState, *, shown: bool) -> None:
+    tokenize = _bind(state, create_tokens, NAMES)
+    detokenize = _bind(state, create_text, {"prompt": "tokens"})
+    _post(router, f"{prefix}/tokenize", tokenize, TokenizeRequest, shown=shown)
+    _post(router, f"{prefix}/detokenize", detokenize, DetokenizeRequest, shown=shown)
+    router.add_api_route(
+        f"{prefix}/tokenizer_info",
+        _bind(state, get_tokenizer_info, NAMES),
+        methods=["GET"],
+        response_model=None,
+        include_in_schema=shown,
+        name="tokenizer_info",
+    )
+
+
 def _add_responses(router: APIRouter, prefix: str, responses: Responses, *, shown: bool) -> None:
     path = f"{prefix}/responses"
 
@@ -90,11 +117,18 @@ def _add_responses(router: APIRouter, prefix: str, responses: Responses, *, show
 
 
 def _add_models(router: APIRouter, prefix: str, state: AppState, *, shown: bool) -> None:
-    async def models(_request: Request) -> Response:
-        return json_response(list_models(state))
+    async def models(request: Request) -> Response:
+        listed = list_models(state)
+        if dialect_of(request.scope) == "gemini":  # the one dialect that lists in pages
+            del listed["models"]
+            listed |= model_page(state, request.query_params)
+        return json_response(listed)
 
     async def model(request: Request) -> Response:
-        return json_response(get_model(state, request.path_params["name"]))
+        name: str = request.path_params["name"]
+        if dialect_of(request.scope) == "gemini":  # whose names mean the served model, too
+            return json_response(union_model(find_model(state, name), bare_model_id(name)))
+        return json_response(get_model(state, name))
 
     def add(path: str, handler: Handler, name: str) -> None:
         # The dialect of these errors depends on who asks: the app answers them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from starlette.testclient import TestClient
 
 from tests.server.gemini.conftest import Serve
 
@@ -67,3 +68,27 @@ def test_there_are_no_tuned_models(serve: Serve) -> None:
     assert serve().get("/v1beta/tunedModels").json() == {"tunedModels": []}
     name = serve().get("/v1beta/tunedModels/diglot-mini").json()["name"]
     assert name == "models/diglot-mini"
+
+
+VERTEX = "/v1/projects/p/locations/l/publishers/google/models"
+
+
+def test_vertex_paths_are_served(client: TestClient) -> None:
+    body = {"contents": [{"parts": [{"text": "Hi"}]}]}
+    for base in (VERTEX, "/v1beta1/publishers/google/models"):
+        answer = client.post(f"{base}/diglot-mini:generateContent", json=body)
+        assert answer.json()["modelVersion"] == "diglot-mini"
+        assert client.get(f"{base}/diglot-mini").json()["name"] == "models/diglot-mini"
+        assert client.get(f"{base}/other").json()["error"]["status"] == "NOT_FOUND"
+    listed = client.get("/v1/publishers/google/models").json()
+    assert [model["name"] for model in listed["publisherModels"]] == ["models/diglot-mini"]
+
+
+def test_g57_g58_the_shared_list_pages_for_gemini_clients_only(serve: Serve) -> None:
+    one = serve(served_model_name=["a", "b", "c"])
+    google = {"x-goog-api-key": "x"}
+    page = one.get("/v1/models?pageSize=2", headers=google).json()
+    assert [model["name"] for model in page["models"]] == ["models/a", "models/b"]
+    rest = one.get(f"/v1/models?pageSize=2&pageToken={page['nextPageToken']}", headers=google)
+    assert [model["name"] for model in rest.json()["models"]] == ["models/c"]
+    assert len(one.get("/v1/models?pageSize=2").json()["data"]) == 3

@@ -39,3 +39,15 @@ def test_a_resource_keeps_its_colons() -> None:
 def test_only_known_collections_are_stripped() -> None:
     assert bare_model_id("models/models-of-me/x") == "models-of-me/x"
     assert bare_model_id("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
+
+
+@pytest.mark.parametrize(
+    ("path", "model"),
+    [
+        ("/v1/projects/p/locations/l/publishers/google/models/m:generateContent", "m"),
+        ("/v1beta1/projects/p/locations/l/publishers/Qwen/models/Qwen3:x", "Qwen/Qwen3"),
+        ("/v1beta1/publishers/google/models/qwen3:8b:generateContent", "qwen3:8b"),
+    ],
+)
+def test_vertex_paths_are_calls(path: str, model: str) -> None:
+    assert parse_call(path).model == model

@@ -19,7 +19,9 @@ class OpenStream:
 
     def __init__(self, request: GenerationRequest, tokenizer: Tokenizer) -> None:
         self._params = request.params
-        self._assembler = OutputAssembler(tokenizer, request.params)
+        self._assembler = OutputAssembler(
+            tokenizer, request.params, want_tokens=request.want_tokens
+        )
         self._num_prompt_tokens = len(request.prompt_token_ids)
         self._num_cached_tokens = 0
         self._num_generated_tokens = 0

@@ -50,11 +50,15 @@ Prompt = TextPrompt | TokenPrompt | ChatPrompt
 
 
 class GenerationRequest(msgspec.Struct, frozen=True):
-    """One sample to generate. `request_id` is unique among open requests."""
+    """One sample to generate. `request_id` is unique among open requests.
+
+    Deltas hold their tokens when `want_tokens` or `params.logprobs` asks for them.
+    """
 
     request_id: str
     prompt_token_ids: tuple[int, ...]
     params: SamplingParams
+    want_tokens: bool = False
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):

@@ -82,6 +82,7 @@ class Generation:
         params: SamplingParams,
         *,
         n: int = 1,
+        want_tokens: bool = False,
         request_id: str,
         admission: Admission | None = None,
         metrics: Metrics | None = None,
@@ -91,6 +92,7 @@ class Generation:
         self._prompts = prompts
         self._params = params
         self._n = n
+        self._want_tokens = want_tokens
         self._request_id = request_id
         self._admission = admission
         self._watch = _Stopwatch(metrics, dialect)
@@ -212,7 +214,8 @@ class Generation:
             seed = sample_seed(params.seed, prompt_index, j)
             params = msgspec.structs.replace(params, seed=seed)
         prompt = self._prompts[prompt_index]
-        stream = self._engine.generate(GenerationRequest(self._sample_id(index), prompt, params))
+        sample_id, tokens = self._sample_id(index), self._want_tokens
+        stream = self._engine.generate(GenerationRequest(sample_id, prompt, params, tokens))
         self._open.add(index)
         return stream
 

@@ -51,6 +51,7 @@ class AppState:
         request_id: str,
         dialect: str,
         n: int = 1,
+        want_tokens: bool = False,
     ) -> Generation:
         """A generation behind the door and under the instruments, not yet started."""
         return Generation(
@@ -58,6 +59,7 @@ class AppState:
             prompts,
             params,
             n=n,
+            want_tokens=want_tokens,
             request_id=request_id,
             admission=self.admission,
             metrics=self.metrics,

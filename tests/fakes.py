@@ -214,13 +214,14 @@ class ScriptedEngine:
             last = count == len(ids)
             piece = text[shown:] if last else text[shown : shown + len(piece)]
             shown += len(piece)
-            kept = offset < len(text) or special or reason is None or isinstance(reason, int)
+            wanted = request.want_tokens or request.params.logprobs is not None
+            cut = offset >= len(text) and not special and isinstance(reason, str)
             token = OutputToken(token_id, offset, special, self._logprob(request, token_id))
             deltas.append(
                 self._delta(
                     request,
                     text=piece,
-                    tokens=(token,) if kept else (),
+                    tokens=(token,) if wanted and not cut else (),
                     finish_reason=finish if last else None,
                     stop_reason=reason if last else None,
                     num_generated_tokens=count,

@@ -76,7 +76,12 @@ def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
     kind = "chat.completion.chunk" if fields.stream else "chat.completion"
     head = new_head(kind, "chatcmpl", fields.model, card)
     generation = state.generation(
-        [prompt], params, n=fields.n, request_id=str(head["id"]), dialect="openai"
+        [prompt],
+        params,
+        n=fields.n,
+        want_tokens=fields.return_token_ids,
+        request_id=str(head["id"]),
+        dialect="openai",
     )
     return ChatJob(state.engine, fields, head, prompt, plan, generation)
 

@@ -85,7 +85,12 @@ def _prepare(state: AppState, fields: CompletionRequest) -> _Job:
     )
     head = new_head("text_completion", "cmpl", fields.model, card)
     generation = state.generation(
-        prompts, params, n=fields.candidates, request_id=str(head["id"]), dialect="openai"
+        prompts,
+        params,
+        n=fields.candidates,
+        want_tokens=fields.return_token_ids,
+        request_id=str(head["id"]),
+        dialect="openai",
     )
     return _Job(state.engine, fields, head, prompts, generation)
 

@@ -58,7 +58,9 @@ def test_64_streams_complete_and_leaving_frees_rows_and_blocks_at_once(server: S
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_frees_its_row_within_a_second(server: Server, stream: bool) -> None:
+def test_f74_g69_a_client_that_leaves_frees_its_row_within_a_second(
+    server: Server, stream: bool
+) -> None:
     body = {**LONG, "model": model_of(server.url), "stream": stream}
     with pytest.raises(httpx.ReadTimeout), httpx.Client(timeout=0.5) as client:
         response = client.send(
@@ -71,7 +73,7 @@ def test_a_client_that_leaves_frees_its_row_within_a_second(server: Server, stre
     assert server.metric(BLOCKS) == 0
 
 
-def test_a_killed_engine_ends_open_requests_with_an_error_and_comes_back(
+def test_f59_g62_a_killed_engine_ends_open_requests_with_an_error_and_comes_back(
     own_server: Server,
 ) -> None:
     model = model_of(own_server.url)

@@ -95,9 +95,11 @@ def resolved(items: Sequence[Item], known: Callable[[str], Item | None]) -> tupl
 def _item(value: object, path: str) -> Item | None:
     fields = fields_of(value, path)
     kind = fields.get("type", "message" if "role" in fields else "item_reference")
+    if not isinstance(kind, str):
+        raise InvalidType(f"{path}.type", "a string", json_type(kind))
     if kind in _DROPPED:
         return None
-    reader = _READERS.get(kind) if isinstance(kind, str) else None
+    reader = _READERS.get(kind)
     if reader is None:
         raise InvalidParameter(path, kind, f"items of type {kind!r} are not known.")
     return reader(fields, path)

@@ -1,53 +1,14 @@
-"""Statements of the OpenAI contract that only the real engine can show (numbers as there)."""
+"""What the controls of completions do to the real engine; numbers as in the OpenAI contract."""
 
 from __future__ import annotations
 
-import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
-import httpx
 import pytest
 import torch
 
 from engine import EMBEDDED_MODEL
-
-STORY = "Once upon a time, there was a little dog"
-
-
-class Api:
-    """Completions of the shared server, as plain dicts."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.model = httpx.get(f"{url}/v1/models").json()["data"][0]["id"]
-
-    def complete(self, prompt: Any = STORY, **body: Any) -> dict[str, Any]:
-        sent = {"model": self.model, "prompt": prompt, **body}
-        answer = httpx.post(f"{self.url}/v1/completions", json=sent, timeout=120)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def text(self, prompt: Any = STORY, **body: Any) -> str:
-        return self.complete(prompt, **body)["choices"][0]["text"]
-
-    def ids(self, text: str) -> list[int]:
-        """Token ids of a text, as the server's own logprobs name them."""
-        body = {"echo": True, "max_tokens": 0, "logprobs": 0, "return_tokens_as_token_ids": True}
-        entries = self.complete(text, add_special_tokens=False, **body)["choices"][0]["logprobs"]
-        return [int(name.removeprefix("token_id:")) for name in entries["tokens"]]
-
-    def stream(self, prompt: Any = STORY, **body: Any) -> list[str]:
-        """Text deltas of a streamed completion."""
-        sent = {"model": self.model, "prompt": prompt, "stream": True, **body}
-        with httpx.stream("POST", f"{self.url}/v1/completions", json=sent, timeout=120) as answer:
-            events = [line[6:] for line in answer.iter_lines() if line.startswith("data: {")]
-        return [json.loads(event)["choices"][0]["text"] for event in events]
-
-
-@pytest.fixture(scope="module")
-def api(live_server: str) -> Api:
-    return Api(live_server)
+from tests.e2e.conformance.wire import STORY, Api
 
 
 def test_f1_all_prompt_forms_mean_the_same(api: Api) -> None:

@@ -1,0 +1,49 @@
+"""Servers whose conformance is shown: the shared one, and one with everything strict and small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import openai
+import pytest
+from google import genai
+
+from tests.e2e.conformance.wire import Api
+from tests.e2e.conftest import start_server, stop_server
+
+KEY = "sk-secret-0123456789"
+
+
+@pytest.fixture(scope="session")
+def api(live_server: str) -> Iterator[Api]:
+    with Api(live_server) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def sdk(live_server: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0) as sdk:
+        yield sdk
+
+
+@pytest.fixture(scope="session")
+def gemini(live_server: str) -> Iterator[genai.Client]:
+    with genai.Client(api_key="none", http_options={"base_url": live_server}) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def strict() -> Iterator[Api]:
+    """A server with a key, strict fields, room for two samples, and impatient keep-alives."""
+    server = start_server(
+        "--api-key",
+        KEY,
+        "--strict-fields",
+        "--max-num-sequences=2",
+        "--max-queued-requests=0",
+        "--keep-alive-seconds=0.001",
+        "--served-model-name=org/name,second,third",
+    )
+    with Api(server.url, Authorization=f"Bearer {KEY}") as api:
+        yield api
+    stop_server(server)

@@ -16,11 +16,14 @@ ARGS ?=
 IMAGE ?= diglot
 TARGET ?= cpu
 
-.PHONY: help serve test check format bench bench-peers image clean
+CLIENTS := tests/clients
+
+.PHONY: help serve test test-clients check format bench bench-peers image clean
 
 help:
 	@echo 'make serve [PORT=8000] [ARGS="--model DIR ..."]   start the server on the embedded model'
 	@echo 'make test                                        run the tests'
+	@echo 'make test-clients                                run the clients of others against the server'
 	@echo 'make check                                       lint, formatting, types'
 	@echo 'make format                                      let ruff rewrite what check complains of'
 	@echo 'make bench                                       measure, beside the peers that are installed'
@@ -33,6 +36,10 @@ serve: $(VENV)/.filled-serve
 
 test: $(VENV)/.filled-dev
 	@$(PY) -m pytest $(ARGS)
+
+# Clients live in environments of their own; Node 20 or newer is needed for half of them.
+test-clients: $(VENV)/.filled-dev .venv-clients/.filled $(CLIENTS)/node_modules/.filled
+	@$(PY) -m pytest $(CLIENTS) $(ARGS)
 
 check: $(VENV)/.filled-dev
 	@$(PY) -m ruff check .
@@ -54,7 +61,7 @@ image:
 	  $(if $(filter cpu,$(TARGET)),--build-arg TORCH_INDEX=$(TORCH_INDEX)) .
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-clients $(CLIENTS)/node_modules build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find engine server tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------------------- the environment
@@ -77,6 +84,18 @@ $(VENV)/.filled-peers: pyproject.toml constraints.txt $(PY)
 	@$(install_torch)
 	@$(PIP) install -qq -c constraints.txt -e '.[bench]'
 	@touch $(VENV)/.filled-serve $@
+
+.venv-clients/.filled: $(CLIENTS)/requirements.txt
+	@echo 'Filling .venv-clients (once; some minutes) ...'
+	@$(PYTHON) -m venv --clear .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check --no-input install -qq \
+	  -r $(CLIENTS)/requirements.txt
+	@touch $@
+
+$(CLIENTS)/node_modules/.filled: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	@echo 'Filling $(CLIENTS)/node_modules (once; some minutes) ...'
+	@cd $(CLIENTS) && npm ci --silent --no-audit --no-fund
+	@touch $@
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

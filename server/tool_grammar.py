@@ -15,10 +15,13 @@ import re
 import msgspec
 
 from engine import Grammar
+from server.closed_schema import closed
 from server.tool_formats import ToolFormat
 from server.tools import Tool, ToolUse
 
 _TEXT = "TEXT: /(.|\\n)*/\n"
+_DESCRIBES = {"additionalProperties", "patternProperties", "$ref", "anyOf", "allOf", "oneOf"}
+"""Keywords that say what an object may hold, beside its properties."""
 _SLASH = re.compile(r"(\\.)|/", re.DOTALL)
 """What ends an expression in Lark, unless it is escaped already."""
 
@@ -78,11 +81,11 @@ def _call(form: ToolFormat, tool: Tool) -> str:
 
 
 def _arguments(tool: Tool) -> str:
-    """The schema of the arguments, which are an object and have no keys but those declared."""
-    schema = dict(tool.schema)
+    """The schema of the arguments, which are an object; one without properties is empty."""
+    schema = closed(tool.schema)
     schema.pop("x-guidance", None)
     schema["type"] = "object"
-    if not {"additionalProperties", "$ref", "anyOf", "allOf", "oneOf"} & schema.keys():
+    if not schema.get("properties") and not _DESCRIBES & schema.keys():
         schema["additionalProperties"] = False
     if not tool.strict:
         schema["x-guidance"] = {"lenient": True}

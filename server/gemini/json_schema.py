@@ -9,7 +9,6 @@ compiles the schema passes over what it cannot enforce. Knows nothing of grammar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
 from engine import InvalidRequest
@@ -39,17 +38,10 @@ _ONE = ("items", "additionalProperties")
 _MANY = ("anyOf", "allOf", "prefixItems")
 _NAMED = ("properties", "$defs", "definitions")
 _NOT_ENFORCED = ("example", "default", "title", "description", "$schema", "x-guidance")
-_OPENS = {"additionalProperties", "patternProperties", "allOf", "$ref"}
-"""Keywords by which more properties than the declared ones may be meant."""
 
 
-def json_schema_of(
-    value: object, path: str, depth: int = 0, *, closed: bool = True
-) -> dict[str, Any]:
+def json_schema_of(value: object, path: str, depth: int = 0) -> dict[str, Any]:
     """The schema as JSON schema. `path` is its place in the request, for errors.
-
-    `closed`: an object that declares its properties has no others unless it says so; Gemini never
-    writes what was not declared.
 
     Raises:
         InvalidRequest: a part of it has the wrong type, or it is nested too deeply.
@@ -70,23 +62,17 @@ def json_schema_of(
         fields["enum"] = _enum(fields["enum"], fields.get("type"), f"{path}.enum")
     if "properties" in fields:
         fields["properties"] = _ordered(fields["properties"], ordering)
-        if closed and fields["properties"] and not _OPENS & fields.keys():
-            fields["additionalProperties"] = False
     return {"anyOf": [fields, {"type": "null"}]} if nullable is True else fields
 
 
 def _read_children(fields: dict[str, Any], path: str, depth: int) -> None:
-    def read(value: object, place: str, *, closed: bool = True) -> object:
-        if isinstance(value, bool):
-            return value
-        return json_schema_of(value, place, depth, closed=closed)
+    def read(value: object, place: str) -> object:
+        return value if isinstance(value, bool) else json_schema_of(value, place, depth)
 
     for key in (key for key in _ONE if key in fields):
         fields[key] = read(fields[key], f"{path}.{key}")
     for key in (key for key in _MANY if key in fields):
-        # Parts of a whole must not shut out one another's properties.
-        each = partial(read, closed=key != "allOf")
-        fields[key] = _each(fields[key], f"{path}.{key}", each)
+        fields[key] = _each(fields[key], f"{path}.{key}", read)
     for key in (key for key in _NAMED if key in fields):
         named = _object(fields[key], f"{path}.{key}")
         fields[key] = {name: read(item, f"{path}.{key}.{name}") for name, item in named.items()}

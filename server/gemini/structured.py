@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from engine import Grammar, InvalidRequest, UnsupportedParameter
+from server.closed_schema import closed
 from server.gemini.json_schema import json_schema_of
 from server.gemini.schema import GenerationConfig
 
@@ -45,7 +46,7 @@ def grammar_of(config: GenerationConfig) -> Grammar | None:
         return None
     if kind == ENUM:
         return _choice(config, schema)
-    found = {**(schema or {}), "x-guidance": {"lenient": True}}
+    found = {**closed(schema or {}), "x-guidance": {"lenient": True}}
     return Grammar("json_schema", msgspec.json.encode(found).decode())
 
 

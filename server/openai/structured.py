@@ -23,6 +23,7 @@ import msgspec
 
 from engine import Grammar, InvalidParameter, UnsupportedParameter
 from server.body import json_type
+from server.closed_schema import closed
 from server.errors import InvalidType, MissingParameter, naming_grammar
 
 Reader = Callable[[object], Grammar | None]
@@ -131,7 +132,7 @@ def _choice(value: object, path: str) -> Grammar:
 
 
 def _schema(value: object, path: str, *, strict: bool) -> Grammar:
-    schema = dict(_object(value, path))
+    schema = closed(_object(value, path))
     schema.pop("x-guidance", None)  # how schemas are compiled is not the caller's to say
     if not strict:
         schema["x-guidance"] = {"lenient": True}

@@ -45,10 +45,10 @@ def check(status: int, content: bytes, *, gemini: bool | None) -> None:
 
 
 def test_requests_from_the_document(small_server: str) -> None:
-    document = schemathesis.openapi.from_url(f"{small_server}/openapi.json")
+    document: Any = schemathesis.openapi.from_url(f"{small_server}/openapi.json")
     operations = [found.ok() for found in document.get_all_operations()]
     assert len(operations) > 10
-    cases = st.one_of(operation.as_strategy() for operation in operations)
+    cases = st.one_of([operation.as_strategy() for operation in operations])
 
     @seed(4)
     @settings(max_examples=900, deadline=None, database=None, suppress_health_check=QUIET)

@@ -147,7 +147,7 @@ def test_f66_f70_f71_f72_responses(api: Api, sdk: openai.OpenAI) -> None:
     assert {kind.removeprefix("response.") for kind in kinds} <= allowed
     usage = goes_on.usage
     assert usage is not None and usage.input_tokens_details.cached_tokens >= 0
-    assert usage.to_dict()["input_tokens_details"].keys() >= {"cached_tokens", "cache_write_tokens"}
+    assert usage.to_dict()["input_tokens_details"].keys() >= {"cached_tokens", "cache_write_tokens"}  # type: ignore[attr-defined]
 
 
 def test_f74_leaving_frees_the_slot_within_a_second(strict: Api) -> None:
@@ -198,7 +198,7 @@ def test_f59_an_error_in_mid_stream_raises() -> None:
             200, headers={"content-type": "text/event-stream"}, content=events + b"data: [DONE]\n\n"
         )
     )
-    http = httpx.Client(transport=transport)
+    http: Any = httpx.Client(transport=transport)
     with openai.OpenAI(base_url="http://test/v1", api_key="x", http_client=http) as sdk:
         with pytest.raises(openai.APIError, match="gone"):
             list(sdk.completions.create(model="m", prompt="a", stream=True))

@@ -11,7 +11,11 @@ from engine import Grammar, InvalidParameter
 from tests.fakes import ScriptedEngine
 from tests.server.client import Client
 
-SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}},
+    "additionalProperties": False,
+}
 LENIENT = {**SCHEMA, "x-guidance": {"lenient": True}}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.version import __version__
-from tests import readme
+from tests import readme, statements, support
 
 ROOT = Path(__file__).parent.parent
 
@@ -111,3 +111,13 @@ def test_image_serves_as_nobody_special() -> None:
 @pytest.mark.parametrize("script", ["docker/entrypoint.sh", ".ci/run"])
 def test_scripts_can_be_executed(script: str) -> None:
     assert (ROOT / script).stat().st_mode & stat.S_IXUSR
+
+
+def test_every_statement_of_the_contracts_is_shown_against_a_process() -> None:
+    found = statements.tests_by_statement()
+    shown = {name for name, tests in found.items() if statements.against_a_process(tests)}
+    assert set(statements.all_statements()) - shown == set(statements.WITHOUT)
+
+
+def test_the_support_page_is_what_the_code_does() -> None:
+    assert support.PAGE.read_text(encoding="utf-8") == support.page(), "python -m tests.support"

@@ -1,7 +1,8 @@
 """The Gemini messages this server reads, field by field.
 
-A field annotated `object` is known but not looked into: it is either refused by name elsewhere or
-has no meaning for a local text model. Knows nothing of how a request is carried out.
+A field annotated `object` is known but not read here: it is read or refused by name elsewhere, or
+it is in `NO_EFFECT` and has no meaning for a local text model. Knows nothing of how a request is
+carried out.
 """
 
 from __future__ import annotations
@@ -180,6 +181,21 @@ class GenerationConfig(Record, frozen=True):
         "response_json_schema_ordered": "response_json_schema",
         "responseJsonSchemaOrdered": "response_json_schema",
     }
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {
+            "media_resolution",
+            "speech_config",
+            "image_config",
+            "audio_transcription_config",
+            "audio_timestamp",
+            "enable_affective_dialog",
+            "routing_config",
+            "model_selection_config",
+            "response_format",
+            "translation_config",
+            "enable_enhanced_civic_answers",
+        }
+    )
 
     stop_sequences: tuple[str, ...] = ()
     candidate_count: int | None = None
@@ -197,7 +213,7 @@ class GenerationConfig(Record, frozen=True):
     response_schema: object = None
     response_json_schema: object = None
     thinking_config: ThinkingConfig = ThinkingConfig()
-    # No meaning for a local text model
+    # Without effect
     media_resolution: object = None
     speech_config: object = None
     image_config: object = None
@@ -220,13 +236,24 @@ class GenerationConfig(Record, frozen=True):
 class GenerateContentRequest(Record, frozen=True):
     """The body of generateContent and streamGenerateContent."""
 
+    NO_EFFECT: ClassVar[frozenset[str]] = frozenset(
+        {
+            "model",
+            "safety_settings",
+            "service_tier",
+            "store",
+            "labels",
+            "continuation_token",
+        }
+    )
+
     contents: tuple[Content, ...] = ()
     system_instruction: Content | str | None = None
     tools: tuple[Tool, ...] = ()
     tool_config: ToolConfig | None = None
     generation_config: GenerationConfig = GenerationConfig()
     cached_content: str = ""
-    # No meaning for a local text model
+    # Without effect
     model: object = None
     safety_settings: object = None
     service_tier: object = None

@@ -68,7 +68,9 @@ def page() -> str:
 
 
 def _controls() -> str:
-    rows = [("control", "range", "default", *ENDPOINTS, "Gemini `generationConfig`")]
+    rows: list[tuple[str, ...]] = [
+        ("control", "range", "default", *ENDPOINTS, "Gemini `generationConfig`")
+    ]
     by_engine = {internal: name for name, internal in gemini.PARAMETER_NAMES.items()}
     for field in msgspec.structs.fields(SamplingParams):
         name = field.name
@@ -104,7 +106,7 @@ def _openai_fields() -> str:
         for kind in ENDPOINTS.values()
         for name in (*kind.model_fields, *kind.refused, *kind.ignored, *kind.aliases)
     }
-    rows = [("field", *ENDPOINTS)]
+    rows: list[tuple[str, ...]] = [("field", *ENDPOINTS)]
     for name in sorted(names):
         rows.append((f"`{name}`", *(_status(kind, name) for kind in ENDPOINTS.values())))
     return _table(rows)
@@ -135,7 +137,7 @@ def _limits(schema: dict[str, Any]) -> str:
 
 
 def _gemini_fields() -> str:
-    rows = [("field", "status")]
+    rows: list[tuple[str, ...]] = [("field", "status")]
     for prefix, kind in (
         ("", GenerateContentRequest),
         ("tools[].", Tool),

@@ -34,4 +34,5 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_num_batched_tokens: int = 1024  # tokens of one step
     prefix_cache: bool = True
     batch_invariant: bool | None = None
+    native_kernels: bool = True  # on a CPU, where a compiler is
     threads: int | None = None  # None: physical cores this process may use

@@ -87,6 +87,10 @@ class ServerSettings(BaseSettings):
         default=None,
         description="Make every result independent of what else runs; by default on a CPU.",
     )
+    native_kernels: bool = Field(
+        default=True,
+        description="On a CPU, compile small operations with the C++ compiler that is found.",
+    )
     threads: int | None = Field(
         default=None,
         ge=1,
@@ -197,5 +201,6 @@ def engine_config(settings: ServerSettings) -> EngineConfig:
         max_num_batched_tokens=settings.max_num_batched_tokens,
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
+        native_kernels=settings.native_kernels,
         threads=settings.threads,
     )

@@ -28,6 +28,7 @@ LAYERS: tuple[set[str], ...] = (
     BASICS,
     TEXT,
     {"scheduling"},
+    {"native"},
     {"attention"},
     {"models", "sampling"},
     {"execution"},
@@ -49,6 +50,7 @@ OUTSIDE_LAYERS: dict[str, set[str]] = {
 
 USES_THE_WIRE = {"core", "worker"}
 TORCH_ROOMS = {
+    "native",
     "attention",
     "models",
     "sampling",

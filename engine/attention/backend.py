@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -43,6 +43,31 @@ class StepAttention(Protocol):
 
         Returns:
             `[tokens, num_heads * head_dim]`, contiguous.
+        """
+        ...
+
+
+@runtime_checkable
+class RotatingStepAttention(StepAttention, Protocol):
+    """One that takes heads as the product of a layer leaves them."""
+
+    def attend_rotating(
+        self,
+        layer: int,
+        heads: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        gain: torch.Tensor | None,
+        eps: float,
+    ) -> torch.Tensor:
+        """Normalize and rotate queries and keys, then do as `attend`.
+
+        Args:
+            heads: `[tokens, num_heads + 2 * num_kv_heads, head_dim]`: queries, keys, values;
+                contiguous.
+            cos, sin: `[tokens, 1, head_dim]`, the sine of the first half negated; rows may be
+                apart.
+            gain: `[num_heads + num_kv_heads, head_dim]` of an RMS norm of each head, or None.
         """
         ...
 

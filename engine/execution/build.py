@@ -6,6 +6,7 @@ The only place that knows all the parts; it knows nothing of what they do.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from engine.attention.backend import AttentionBackend, AttentionShape, Reference
 from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables
 from engine.attention.kv_cache import KVCache, blocks_that_fit
+from engine.attention.native import NativeAttention, can_attend
 from engine.config import EngineConfig
 from engine.errors import EngineFault
 from engine.execution.machine import cpu_threads, free_bytes, resolve_device
@@ -26,6 +28,8 @@ from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.spec import ModelSpec, load_spec
 from engine.models.weights import load_decoder
+from engine.native.build import built_library
+from engine.native.kernels import Kernels
 from engine.sampling.sampler import Sampler
 from engine.scheduling.blocks import BlockManager
 from engine.scheduling.prefix_cache import PrefixCache
@@ -33,6 +37,8 @@ from engine.scheduling.scheduler import Scheduler
 from engine.text.tokenizer import load_tokenizer
 from engine.types import ModelCard
 from engine.version import __version__
+
+log = logging.getLogger(__name__)
 
 _HASHED_BYTES = 64 * 2**20
 """Weights files above this size are named by size and date in the fingerprint, not by content."""
@@ -71,6 +77,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
     spec = load_spec(Path(config.model))
     dtype = _dtype(config, spec, device)
     max_model_len = _max_model_len(config, spec)
+    kernels = load_kernels(config, device, announce)
     announce("loading weights")
     decoder = load_decoder(
         Path(config.model),
@@ -79,6 +86,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         device=device,
         max_model_len=max_model_len,
         batch_invariant=_batch_invariant(config, device),
+        kernels=kernels,
     )
     announce("making the key-value cache")
     num_blocks = _num_blocks(config, spec, dtype, device, max_model_len)
@@ -90,9 +98,9 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         max_num_batched_tokens=config.max_num_batched_tokens,
         max_model_len=max_model_len,
     )
-    runner = _runner(config, spec, decoder, dtype, device, num_blocks, max_model_len)
+    runner = _runner(config, spec, decoder, kernels, dtype, device, num_blocks, max_model_len)
     return EngineParts(
-        _card(config, spec, files, f"{dtype} {device.type}", max_model_len),
+        _card(config, spec, files, f"{dtype} {device.type} {kernels is not None}", max_model_len),
         scheduler,
         blocks,
         runner,
@@ -147,6 +155,7 @@ def _runner(
     config: EngineConfig,
     spec: ModelSpec,
     decoder: Decoder,
+    kernels: Kernels | None,
     dtype: torch.dtype,
     device: torch.device,
     num_blocks: int,
@@ -168,12 +177,9 @@ def _runner(
         scale=spec.head_dim**-0.5,
         windows=spec.layer_windows,
     )
-    attention: AttentionBackend = (
-        CpuAttention(shape, cache) if device.type == "cpu" else ReferenceAttention(shape, cache)
-    )
     return ModelRunner(
         decoder,
-        attention,
+        _attention(shape, cache, kernels, device),
         Sampler(),
         GrammarMasks(),
         BlockTables(config.max_num_sequences, -(-max_model_len // config.block_size)),
@@ -181,6 +187,33 @@ def _runner(
         vocab_size=spec.vocab_size,
         device=device,
     )
+
+
+def _attention(
+    shape: AttentionShape, cache: KVCache, kernels: Kernels | None, device: torch.device
+) -> AttentionBackend:
+    if device.type != "cpu":
+        return ReferenceAttention(shape, cache)
+    if kernels is not None and can_attend(shape, cache.block_size, cache.keys[0].dtype):
+        return NativeAttention(kernels, shape, cache)
+    return CpuAttention(shape, cache)
+
+
+def load_kernels(
+    config: EngineConfig, device: torch.device, announce: Callable[[str], None]
+) -> Kernels | None:
+    """The compiled kernels, where they are wanted and can be had."""
+    if device.type != "cpu" or not config.native_kernels:
+        return None
+    announce("compiling the CPU kernels")
+    library = built_library()
+    if library is None:
+        return None
+    try:
+        return Kernels(library)
+    except OSError as error:
+        log.warning("the CPU kernels cannot be loaded, torch does their work: %s", error)
+        return None
 
 
 def _card(

@@ -7,11 +7,12 @@ handed in for each step, and the tokens of a step are rows, whoever they belong 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from engine.attention.backend import StepAttention
+from engine.attention.backend import RotatingStepAttention, StepAttention
 from engine.models.layers import RMSNorm, RotaryEmbedding, Rotation
 from engine.models.linear import Linear
 from engine.models.spec import ModelSpec
@@ -70,9 +71,11 @@ class Decoder:
         """
         x = self._embedding.index_select(0, token_ids)
         rotation = self._rotary.prepare(positions)
+        rotates = isinstance(attention, RotatingStepAttention)
+        attend = partial(_rotating, attention) if rotates else partial(self._attend, attention)
         for number, layer in enumerate(self._layers):
-            q, k, v = self._qkv(layer, layer.attention_norm(x), rotation)
-            x = layer.output.plus(attention.attend(number, q, k, v), x)
+            heads = layer.qkv(layer.attention_norm(x)).view(-1, *self._heads)
+            x = layer.output.plus(attend(number, layer, heads, rotation), x)
             y = layer.mlp_norm(x)
             x = layer.down.plus(layer.up.times(y, layer.gate.silu(y)), x)
         return self._norm(x)
@@ -82,14 +85,31 @@ class Decoder:
         """Rows of `forward`'s result `[rows, hidden_size]` to float32 `[rows, vocab_size]`."""
         return self._head(hidden).float()
 
-    def _qkv(
-        self, layer: DecoderLayer, x: Tensor, rotation: Rotation
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        heads = layer.qkv(x).view(-1, *self._heads)
+    def _attend(
+        self,
+        attention: StepAttention,
+        number: int,
+        layer: DecoderLayer,
+        heads: Tensor,
+        rotation: Rotation,
+    ) -> Tensor:
         q, k, v = heads.split_with_sizes(self._split, 1)
         rotated = heads.narrow(1, 0, self._rotated)
         if layer.qk_norm is not None:
             rotated = layer.qk_norm(rotated)
             q, k = rotated.split_with_sizes(self._split[:2], 1)
         self._rotary.rotate_(rotated, rotation)
-        return q, k, v
+        return attention.attend(number, q, k, v)
+
+
+def _rotating(
+    attention: RotatingStepAttention,
+    number: int,
+    layer: DecoderLayer,
+    heads: Tensor,
+    rotation: Rotation,
+) -> Tensor:
+    """As `Decoder._attend`, for attention that does all of it in one pass."""
+    norm = layer.qk_norm
+    gain, eps = (None, 0.0) if norm is None else (norm.gain, norm.eps)
+    return attention.attend_rotating(number, heads, rotation.cos, rotation.sin, gain, eps)

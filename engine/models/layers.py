@@ -16,18 +16,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.models.rope import RopeSpec, rotation_tables
+from engine.native.kernels import DTYPES, LANES, Kernels
 
 
 class RMSNorm:
     """`x / sqrt(mean(x^2) + eps) * gain` over the last dimension (arXiv 1910.07467).
 
     `gain` is `[size]`, or `[heads, size]` to norm `[rows, heads, size]` with a gain per head.
+    `kernels` do the work where there are any.
     """
 
-    def __init__(self, gain: Tensor, eps: float) -> None:
+    def __init__(self, gain: Tensor, eps: float, kernels: Kernels | None = None) -> None:
         self._size = gain.shape[-1]
-        self._eps = eps
-        self._gain = gain
+        self.eps = self._eps = eps
+        self.gain = self._gain = gain.contiguous()
+        known = gain.dim() == 1 and self._size % LANES == 0 and gain.dtype in DTYPES
+        self._kernels = kernels if known and gain.device.type == "cpu" else None
         # With the sum in place of the mean, the root is too large by sqrt(size): put into the
         # gain. `mean` is the one expensive call on a CPU.
         self._sum_gain = gain * self._size**0.5
@@ -35,7 +39,9 @@ class RMSNorm:
         self._by_sum = gain.device.type == "cpu" and gain.dtype == torch.float32
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: `[rows, ..., size]`; returns a new tensor of the same shape."""
+        """x: `[rows, ..., size]`, contiguous; returns a new tensor of the same shape."""
+        if self._kernels is not None:
+            return self._kernels.rms_norm(x, self._gain, self._eps)
         if self._by_sum:
             scale = (x * x).sum(-1, keepdim=True).add_(self._sum_eps).rsqrt_()
             return (x * scale).mul_(self._sum_gain)

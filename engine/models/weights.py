@@ -19,6 +19,7 @@ from engine.models.decoder import Decoder, DecoderLayer
 from engine.models.layers import RMSNorm, RotaryEmbedding
 from engine.models.linear import Linear, make_linear
 from engine.models.spec import ModelSpec
+from engine.native.kernels import Kernels
 
 
 def load_decoder(
@@ -29,6 +30,7 @@ def load_decoder(
     device: torch.device,
     max_model_len: int,
     batch_invariant: bool,
+    kernels: Kernels | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Decoder:
     """Read the weights and build the decoder.
@@ -37,13 +39,14 @@ def load_decoder(
         dtype: what to compute in, whatever the checkpoint was saved in.
         max_model_len: positions that the decoder must know, in tokens.
         batch_invariant: a row's result must not depend on the rows beside it.
+        kernels: compiled forms of the small operations, where there are any.
         progress: told the share of layers that are done, 0 to 1.
 
     Raises:
         ModelLoadError: something is missing, spare, or of another shape than the config says.
     """
     with Checkpoint(model_dir) as checkpoint:
-        loader = _Loader(checkpoint, spec, dtype, device, batch_invariant)
+        loader = _Loader(checkpoint, spec, dtype, device, batch_invariant, kernels)
         layers: list[DecoderLayer] = []
         for number in range(spec.num_layers):
             layers.append(loader.layer(number))
@@ -71,6 +74,7 @@ class _Loader:
     dtype: torch.dtype
     device: torch.device
     batch_invariant: bool
+    kernels: Kernels | None
 
     def layer(self, number: int) -> DecoderLayer:
         spec, prefix = self.spec, f"model.layers.{number}."
@@ -90,7 +94,8 @@ class _Loader:
         )
 
     def norm(self, name: str, size: int) -> RMSNorm:
-        return RMSNorm(self.tensor(f"{name}.weight", size), self.spec.rms_norm_eps)
+        gain = self.tensor(f"{name}.weight", size)
+        return RMSNorm(gain, self.spec.rms_norm_eps, self.kernels)
 
     def head(self, embedding: Tensor) -> Linear:
         """The output layer: the embedding table itself where the two are tied."""

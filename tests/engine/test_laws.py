@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,18 @@ from tests.tiny_models import make_tiny_model
 PROMPT = [(7 * n) % 251 for n in range(150)]
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp(request.param)
-    make_tiny_model(folder, request.param)
-    return folder
+@pytest.fixture(scope="module", params=["llama", "qwen3", "llama without a compiler"])
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A model; everything of its test is done with or without compiled kernels."""
+    family = request.param.split()[0]
+    folder = tmp_path_factory.mktemp(family)
+    make_tiny_model(folder, family)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != family:
+            patch.setattr("engine.execution.build.built_library", lambda: None)
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,82 @@
+"""Compiles the kernels for this machine, once: the result is kept in the user's cache.
+
+Knows compilers and where torch keeps its OpenMP. Says nothing when there is no compiler: the torch
+operations that the kernels stand in for are always there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+SOURCE = Path(__file__).with_name("kernels.cpp")
+CACHE_VARIABLE = "DIGLOT_NATIVE_CACHE"
+_COMPILERS = ("c++", "g++", "clang++")
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-Wno-psabi")
+_SECONDS = 120
+
+log = logging.getLogger(__name__)
+
+
+def built_library() -> Path | None:
+    """The compiled kernels, from the cache or made now; None where that cannot be done."""
+    compiler = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
+    if compiler is None or platform.system() != "Linux":
+        return None
+    openmp = _openmp()
+    if openmp is None:
+        return None
+    target = _cache() / f"kernels-{_key(compiler, openmp)}.so"
+    if target.exists():
+        return target
+    try:
+        _compile(compiler, openmp, target)
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("the CPU kernels could not be compiled, torch does their work: %s", error)
+        return None
+    return target
+
+
+def _compile(compiler: str, openmp: Path, target: Path) -> None:
+    """Into a file of another name first: others may be at the same work."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        made = Path(folder) / target.name
+        command = [compiler, *_FLAGS, "-fopenmp", str(SOURCE), "-o", str(made)]
+        # torch's own OpenMP, so that both have one pool of threads; not the compiler's.
+        command += [f"-L{openmp.parent}", f"-l:{openmp.name}", f"-Wl,-rpath,{openmp.parent}"]
+        subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
+        made.replace(target)
+
+
+def _openmp() -> Path | None:
+    folder = Path(torch.__file__).parent / "lib"
+    return next(iter(sorted(folder.glob("libgomp*.so*"))), None)
+
+
+def _cache() -> Path:
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "diglot"
+
+
+def _key(compiler: str, openmp: Path) -> str:
+    """Changes with the source, the compiler, the processor and torch."""
+    digest = hashlib.sha256(SOURCE.read_bytes())
+    info = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    processor = [line for line in info if line.startswith(("flags", "Features", "model name"))]
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS)
+    for part in (*_FLAGS, *processor, str(openmp), torch.__version__):
+        digest.update(part.encode())
+    digest.update(version.stdout)
+    return digest.hexdigest()[:24]

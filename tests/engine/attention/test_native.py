@@ -1,0 +1,125 @@
+"""The compiled attention against the plain reference, and its independence of batch-mates."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.attention.backend import AttentionShape, ReferenceAttention
+from engine.attention.native import NativeAttention, can_attend
+from engine.models.layers import RMSNorm, RotaryEmbedding
+from engine.models.rope import RopeSpec
+from engine.native.build import built_library
+from engine.native.kernels import Kernels
+from engine.scheduling.sequence import Sequence
+from tests.engine.attention.test_cpu import (
+    CHUNKS,
+    MAX_LEN,
+    SHAPES,
+    inputs,
+    make_batch,
+    make_cache,
+    make_sequence,
+    make_shape,
+)
+
+SIZES = [*SHAPES, (8, 1, 128), (5, 5, 80)]
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Kernels:
+    library = built_library()
+    if library is None:
+        pytest.skip("needs a C++ compiler")
+    return Kernels(library)
+
+
+@pytest.mark.parametrize("block", [16, 64, 128])
+@pytest.mark.parametrize("heads", SIZES)
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_equals_the_reference(
+    kernels: Kernels,
+    heads: tuple[int, int, int],
+    chunks: list[tuple[int, int, int]],
+    block: int,
+) -> None:
+    shape = make_shape(*heads)
+    batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
+    q, k, v = inputs(shape, batch)
+    for layer in range(2):
+        want_cache, cache = make_cache(shape, block), make_cache(shape, block)
+        want = ReferenceAttention(shape, want_cache).begin(batch).attend(layer, q, k, v)
+        got = NativeAttention(kernels, shape, cache).begin(batch).attend(layer, q, k, v)
+        torch.testing.assert_close(got, want, atol=3e-6, rtol=1e-5)
+        assert torch.equal(cache.keys[layer], want_cache.keys[layer])
+        assert torch.equal(cache.values[layer], want_cache.values[layer])
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("heads", SIZES)
+def test_rotates_and_normalizes_as_the_layers_do(
+    kernels: Kernels, heads: tuple[int, int, int], norm: bool
+) -> None:
+    shape = make_shape(*heads)
+    batch = make_batch([(make_sequence(0, 301, 64), 300, 1), (make_sequence(1, 40, 64), 5, 35)], 64)
+    q, k, v = inputs(shape, batch)
+    joined = torch.cat((q, k, v), 1)
+    rotary = RotaryEmbedding(
+        RopeSpec(), shape.head_dim, MAX_LEN, torch.float32, torch.device("cpu")
+    )
+    angles = rotary.prepare(batch.positions)
+    both = shape.num_heads + shape.num_kv_heads
+    gain = torch.rand(both, shape.head_dim, generator=torch.Generator().manual_seed(2))
+    heads_in = joined[:, :both].contiguous()
+    rotated = rotary.rotate_(RMSNorm(gain, 1e-5)(heads_in) if norm else heads_in, angles)
+    reference = ReferenceAttention(shape, make_cache(shape, 64)).begin(batch)
+    want = reference.attend(0, rotated[:, : shape.num_heads], rotated[:, shape.num_heads :], v)
+    step = NativeAttention(kernels, shape, make_cache(shape, 64)).begin(batch)
+    got = step.attend_rotating(0, joined, angles.cos, angles.sin, gain if norm else None, 1e-5)
+    torch.testing.assert_close(got, want, atol=3e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("block", [16, 64])
+@pytest.mark.parametrize("heads", SIZES)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_row_is_the_same_bits_alone_in_a_batch_and_in_any_chunking(
+    kernels: Kernels, heads: tuple[int, int, int], threads: int, block: int
+) -> None:
+    shape = make_shape(*heads)
+    cache = make_cache(shape, block)
+    subject = make_sequence(0, 600, block)  # two splits of keys
+    others = [make_sequence(row, 640, block) for row in (1, 2, 3)]
+
+    def rows(chunks: list[tuple[Sequence, int, int]], layer: int) -> dict[int, torch.Tensor]:
+        batch = make_batch(chunks, block)
+        step = NativeAttention(kernels, shape, cache).begin(batch)
+        out = step.attend(layer, *inputs(shape, batch))
+        mine = [n for n, (s, _, _) in enumerate(chunks) if s is subject][0]
+        first = int(batch.query_starts[mine])
+        return {chunks[mine][1] + n: out[first + n] for n in range(chunks[mine][2])}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for layer in range(2):
+            whole = rows([(subject, 0, 600)], layer)
+            for chunks in (
+                [(subject, 599, 1)],
+                [(subject, 511, 1), (others[0], 600, 1)],
+                [(subject, 130, 1), (others[0], 600, 1), (others[1], 5, 1)],
+                [(others[0], 639, 1), (subject, 420, 150), (others[2], 0, 333)],
+                [(subject, 64, 31)],
+                [(subject, 505, 19)],
+            ):
+                for position, row in rows(chunks, layer).items():
+                    assert torch.equal(row, whole[position]), (layer, chunks[0][1:], position)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_the_kernels_do_not_know() -> None:
+    shape = AttentionShape(2, 2, 64, 0.125, (None,))
+    assert can_attend(shape, 16, torch.float32) and can_attend(shape, 64, torch.bfloat16)
+    assert not can_attend(shape, 24, torch.float32)
+    assert not can_attend(shape, 16, torch.float16)
+    assert not can_attend(AttentionShape(2, 2, 72, 0.125, (None,)), 16, torch.float32)

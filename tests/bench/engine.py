@@ -1,9 +1,9 @@
-"""The engine alone, without HTTP, beside `transformers` generate on the same weights.
+"""The engine alone, without HTTP, beside `transformers` generate and llama.cpp on the same weights.
 
 Greedy, the same lengths, the same precision and threads; contestants take turns. Prints one JSON
 line: prefill and decode tokens per second at each batch size, and our ratio to the peer.
 
-    python -m tests.bench.engine [--models embedded 135m] [--batches 1 8 32] [--no-peers]
+    python -m tests.bench.engine [--models embedded 135m] [--dtype bfloat16] [--no-peers]
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from engine.core import EngineCore
 from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
-from tests.bench.common import THREADS, interleave, machine, model_directory, peer_note
+from tests.bench.common import CACHE, THREADS, interleave, machine, model_directory, peer_note
+from tests.bench.llama_cpp import LlamaCpp, converted
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48
@@ -34,10 +35,10 @@ ROUNDS = 3
 class Diglot:
     """This project's engine core, in process."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, dtype: str) -> None:
         config = EngineConfig(
             model=str(model),
-            dtype="float32",
+            dtype=dtype,  # type: ignore[arg-type]
             device="cpu",
             threads=THREADS,
             prefix_cache=False,
@@ -66,10 +67,10 @@ class Diglot:
 class Transformers:
     """Hugging Face `generate`, eager, with its default cache."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, dtype: str) -> None:
         from transformers import AutoModelForCausalLM
 
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
         self._model: Any = loaded.eval()
 
     def run(self, batch: int, vocab_size: int) -> dict[str, float]:
@@ -92,6 +93,19 @@ class Transformers:
         return time.perf_counter() - began
 
 
+class LlamaCppRates:
+    """llama.cpp, by the same clock."""
+
+    def __init__(self, model: Path, dtype: str, most_rows: int) -> None:
+        path = converted(model, dtype, CACHE)
+        length = PROMPT_TOKENS + NEW_TOKENS
+        self._peer = LlamaCpp(path, threads=THREADS, most_rows=most_rows, length=length)
+
+    def run(self, batch: int, vocab_size: int) -> dict[str, float]:
+        """As `Diglot.run`."""
+        return rates(batch, *self._peer.run(prompts(batch, vocab_size), NEW_TOKENS))
+
+
 def prompts(batch: int, vocab_size: int) -> list[list[int]]:
     """The same pseudo-random prompts for every contestant."""
     generator = torch.Generator().manual_seed(batch)
@@ -106,13 +120,17 @@ def rates(batch: int, first_seconds: float, rest_seconds: float) -> dict[str, fl
     }
 
 
-def measure(name: str, batches: list[int], rounds: int, peers: bool) -> dict[str, Any]:
+def measure(
+    name: str, batches: list[int], rounds: int, dtype: str, peers: dict[str, bool]
+) -> dict[str, Any]:
     """All batch sizes of one model."""
     directory = model_directory(name)
     vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
-    contestants: dict[str, Any] = {"diglot": Diglot(directory)}
-    if peers:
-        contestants["transformers"] = Transformers(directory)
+    contestants: dict[str, Any] = {"diglot": Diglot(directory, dtype)}
+    if peers["transformers"]:
+        contestants["transformers"] = Transformers(directory, dtype)
+    if peers["llama.cpp"]:
+        contestants["llama.cpp"] = LlamaCppRates(directory, dtype, max(batches))
     result: dict[str, Any] = {}
     for batch in batches:
         for contestant in contestants.values():
@@ -121,9 +139,12 @@ def measure(name: str, batches: list[int], rounds: int, peers: bool) -> dict[str
             rounds,
             {key: partial(c.run, batch, vocab_size) for key, c in contestants.items()},
         )
-        if peers:
-            ours, theirs = figures["diglot"], figures["transformers"]
-            figures["ratio"] = {key: round(ours[key] / theirs[key], 2) for key in ours}
+        ours = figures["diglot"]
+        figures["ratio"] = {
+            peer: {key: round(ours[key] / theirs[key], 2) for key in ours}
+            for peer, theirs in figures.items()
+            if peer != "diglot"
+        }
         result[f"batch {batch}"] = figures
     return result
 
@@ -134,19 +155,23 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["embedded", "135m"])
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
-    note = peer_note(not options.no_peers, "transformers")
+    modules = {"transformers": ["transformers"], "llama.cpp": ["llama_cpp", "gguf"]}
+    notes = {name: peer_note(not options.no_peers, *needed) for name, needed in modules.items()}
+    peers = {name: note is None for name, note in notes.items()}
     results = {
-        name: measure(name, options.batches, options.rounds, note is None)
+        name: measure(name, options.batches, options.rounds, options.dtype, peers)
         for name in options.models
     }
-    setting = {"prompt": PROMPT_TOKENS, "new": NEW_TOKENS, "dtype": "float32", "greedy": True}
+    setting = {"prompt": PROMPT_TOKENS, "new": NEW_TOKENS, "dtype": options.dtype, "greedy": True}
     line = {"bench": "engine", "unit": "tokens/s", **setting, **machine()}
-    line |= {"peer": note or "transformers generate", "models": results}
+    line |= {"peers": {name: note or "took part" for name, note in notes.items()}}
+    line |= {"models": results}
     print(json.dumps(line))
 
 

@@ -164,7 +164,7 @@ def offline_rate(name: str, batch: int) -> dict[str, float]:
     """The engine alone at the same batch: output tokens per second, prefill included."""
     model = model_directory(name)
     vocab_size = json.loads((model / "config.json").read_text())["vocab_size"]
-    core = offline.Diglot(model)
+    core = offline.Diglot(model, "float32")
     core.run(batch, vocab_size)
     rates = interleave(3, {"engine": partial(core.run, batch, vocab_size)})["engine"]
     seconds = (

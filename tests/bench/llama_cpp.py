@@ -1,7 +1,7 @@
 """llama.cpp as a contestant: the same weights as GGUF, tokens in, tokens out, greedy.
 
-Knows GGUF's names for a Llama's tensors and llama.cpp's own batches; nothing of our engine. The peer
-is imported when it takes part: it is not among the packages that the tests need.
+Knows GGUF's names for a Llama's tensors and llama.cpp's own batches; nothing of our engine. It is
+imported when it takes part: it is not among the packages that the tests need.
 """
 
 from __future__ import annotations

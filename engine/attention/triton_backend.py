@@ -23,7 +23,7 @@ from engine.attention.kv_cache import KVCache
 from engine.attention.triton_attend import attend_kernel
 from engine.attention.triton_reduce import reduce_splits
 from engine.attention.triton_store import store_heads
-from engine.attention.triton_tiles import SPLIT_KEYS, Tiles
+from engine.attention.triton_tiles import Tiles
 
 
 class TritonAttention:
@@ -153,7 +153,7 @@ class TritonStepAttention:
             HEAD_DIM=shape.head_dim,
             BLOCK_SIZE=cache.block_size,
             WINDOW=shape.windows[layer] or 0,
-            SPLIT_KEYS=SPLIT_KEYS if self._batch_invariant else 0,
+            SPLIT_KEYS=triton_tiles.SPLIT_KEYS if self._batch_invariant else 0,
             TILE_ROWS=tiles.rows,
             TILE_KEYS=tiles.keys,
             TILE_DIM=triton_tiles.padded(shape.head_dim),

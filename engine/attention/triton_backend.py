@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import triton
 from torch import Tensor
 
 from engine.attention import triton_tiles
@@ -110,7 +109,7 @@ class TritonStepAttention:
             reduce_splits(self._partials, self._stats, rows, in_order=self._batch_invariant)
         if self._num_chunks:
             tiles = self._tiles(triton_tiles.chunk_tiles, q.dtype)
-            num_tiles = triton.cdiv(batch.longest_query, tiles.rows // shape.group)
+            num_tiles = -(-batch.longest_query // (tiles.rows // shape.group))
             chunks = (batch.num_decodes, self._num_chunks)
             self._launch(layer, q, out, tiles, chunks, num_tiles, 1)
         return out.view(len(out), -1)
@@ -157,6 +156,5 @@ class TritonStepAttention:
             TILE_ROWS=tiles.rows,
             TILE_KEYS=tiles.keys,
             TILE_DIM=triton_tiles.padded(shape.head_dim),
-            num_warps=tiles.num_warps,
-            num_stages=tiles.num_stages,
+            **tiles.options,
         )

@@ -9,6 +9,7 @@ import torch
 
 from engine.attention.backend import AttentionBackend
 from engine.attention.forward_batch import BlockTables, build_forward_batch
+from engine.execution.runner import DoneStep
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.sampling.logprobs import prompt_logprobs
@@ -23,7 +24,9 @@ _SCORED = 64
 
 
 class ModelRunner:
-    """The model, its attention and its sampler, on one device."""
+    """The model, its attention and its sampler, where each step is done before the next begins."""
+
+    max_plans_ahead = 0
 
     def __init__(
         self,
@@ -49,13 +52,12 @@ class ModelRunner:
         self._sampled: list[Sequence] = []  # the composition that `_sampling` was built for
         self._num_sampled = 0  # tokens that those had generated when it last drew
 
-    @torch.inference_mode()
-    def run(self, plan: StepPlan) -> StepResult:
-        """Compute one step.
+    def launch(self, plan: StepPlan) -> DoneStep:
+        """See `engine.execution.runner.Runner.launch`; the step is computed at once."""
+        return DoneStep(self._run(plan))
 
-        Raises:
-            RuntimeError: torch failed, out of memory included; nothing of the step then counts.
-        """
+    @torch.inference_mode()
+    def _run(self, plan: StepPlan) -> StepResult:
         masks = self._grammar_masks.start([item.sequence.grammar for item in plan.sampling])
         batch = build_forward_batch(plan, self._tables, self._block_size, self._device)
         attention = self._attention.begin(batch)

@@ -114,7 +114,7 @@ class _ReferenceStep:
         length = int(positions[-1]) + 1
         table = torch.from_numpy(self._batch.block_tables[number]).to(q.device)
         keys, values = (
-            stored[layer].index_select(0, table).transpose(0, 1).flatten(1, 2)[:, :length]
+            stored[layer][table].to(q.dtype).transpose(0, 1).flatten(1, 2)[:, :length]
             for stored in (self._cache.keys, self._cache.values)
         )
         keys, values = (x.repeat_interleave(self._shape.group, dim=0) for x in (keys, values))

@@ -12,6 +12,14 @@ import torch
 
 from engine.errors import EngineFault
 
+LARGEST = {torch.float8_e4m3fn: 448.0}
+"""Of dtypes whose range is so small that what is stored must be clamped to it.
+
+There is no scale beside it: keys and values of language models lie well within +-448, keys being
+normalized or rotated products of normalized vectors, and e4m3 keeps its 3 bits of mantissa from
+448 down to 2^-6, so a scale would move numbers in a range that already holds them.
+"""
+
 
 class KVCache:
     """Keys and values of each layer, `[num_blocks, num_kv_heads, block_size, head_dim]`.
@@ -48,8 +56,14 @@ class KVCache:
 
     def store(self, layer: int, k: torch.Tensor, v: torch.Tensor, rows: torch.Tensor) -> None:
         """Write keys and values `[tokens, num_kv_heads, head_dim]` to `rows` of `self.rows`."""
-        self._key_rows[layer].index_copy_(0, rows, k.reshape(-1, k.shape[-1]))
-        self._value_rows[layer].index_copy_(0, rows, v.reshape(-1, v.shape[-1]))
+        for cached, new in ((self._key_rows[layer], k), (self._value_rows[layer], v)):
+            new = new.reshape(-1, new.shape[-1])
+            limit = LARGEST.get(cached.dtype)
+            if limit is None:
+                cached.index_copy_(0, rows, new)
+            else:  # by its bytes: torch copies no rows of such a dtype
+                new = new.clamp(-limit, limit).to(cached.dtype)
+                cached.view(torch.uint8).index_copy_(0, rows, new.view(torch.uint8))
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -1,0 +1,184 @@
+"""Causal attention over the paged cache, for decodes and for chunks of prompts alike: one kernel.
+
+A program takes a tile of queries, all heads of one kv head of some neighbouring tokens of a
+sequence, and runs over keys in tiles with the online softmax of FlashAttention (arXiv 2205.14135),
+in base 2. Decodes are tiles with one token. Their keys may be cut into splits, which programs of
+their own read (Flash-Decoding); `engine.attention.triton_reduce` then merges what they leave.
+
+Has been run by Triton's interpreter only, never on a card yet. Knows nothing of how a batch came
+to be; which tiles and how many splits is the caller's choice.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from engine.attention.triton_reduce import merge
+
+
+@triton.jit(do_not_specialize=["first_sequence", "num_tiles", "num_splits"])
+def attend_kernel(
+    queries,  # [tokens, heads, HEAD_DIM]
+    out,  # the same; written if num_splits is 1
+    partials,  # [tokens, heads, num_splits, HEAD_DIM] float32; else these
+    stats,  # [tokens, heads, num_splits, 2] float32: largest score and sum of each
+    keys,  # [blocks, KV_HEADS, BLOCK_SIZE, HEAD_DIM]
+    values,
+    block_tables,  # [rows, table_width] int32
+    rows,  # [sequences] int32
+    query_starts,  # [sequences + 1] int32
+    lengths,  # [sequences] int32
+    table_width,
+    first_sequence,
+    num_tiles,  # of the longest chunk
+    num_splits,
+    scale,  # of scores, times log2(e)
+    KV_HEADS: tl.constexpr,
+    GROUP: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    WINDOW: tl.constexpr,  # 0: sees all
+    SPLIT_KEYS: tl.constexpr,  # keys of a split; 0: as many as cut the sequence evenly
+    TILE_ROWS: tl.constexpr,
+    TILE_KEYS: tl.constexpr,
+    TILE_DIM: tl.constexpr,
+):
+    """Grid: (num_tiles * num_splits, KV_HEADS, sequences)."""
+    TILE_TOKENS: tl.constexpr = TILE_ROWS // GROUP
+    # The last tile has the most keys to read, so it goes first.
+    tile = num_tiles - 1 - tl.program_id(0) // num_splits
+    split = tl.program_id(0) % num_splits
+    kv_head = tl.program_id(1)
+    sequence = first_sequence + tl.program_id(2)
+    start = tl.load(query_starts + sequence)
+    count = tl.load(query_starts + sequence + 1) - start
+    first = tile * TILE_TOKENS
+    if first >= count:
+        return
+    length = tl.load(lengths + sequence)
+    table = block_tables + tl.load(rows + sequence).to(tl.int64) * table_width
+
+    row = tl.arange(0, TILE_ROWS)
+    token = first + row // GROUP
+    is_query = (row < TILE_TOKENS * GROUP) & (token < count)
+    position = tl.where(is_query, length - count + token, -1)
+    column = tl.arange(0, TILE_DIM)
+    head = (start + token).to(tl.int64) * (KV_HEADS * GROUP) + kv_head * GROUP + row % GROUP
+    inside = is_query[:, None] & (column < HEAD_DIM)[None, :]
+    place = head[:, None] * HEAD_DIM + column[None, :]
+    q = tl.load(queries + place, inside, other=0.0)
+
+    # What any row of the tile sees is [oldest, end); all see [oldest, common) if no window ends it.
+    common = length - count + first + 1
+    end = tl.minimum(common + TILE_TOKENS - 1, length)
+    oldest = 0
+    if WINDOW > 0:
+        oldest = tl.maximum(common - WINDOW, 0)
+    begin = oldest // TILE_KEYS * TILE_KEYS
+
+    m = tl.full([TILE_ROWS], float("-inf"), tl.float32)
+    total = tl.zeros([TILE_ROWS], tl.float32)
+    acc = tl.zeros([TILE_ROWS, TILE_DIM], tl.float32)
+    if SPLIT_KEYS == 0:
+        span = tl.cdiv(tl.cdiv(end - begin, num_splits), TILE_KEYS) * TILE_KEYS
+        low = begin + split * span
+        high = tl.minimum(low + span, end)
+        middle = low
+        if WINDOW == 0:
+            middle = tl.maximum(low, tl.minimum(common, high) // TILE_KEYS * TILE_KEYS)
+            m, total, acc = _attend_range(
+                q, m, total, acc, low, middle, oldest, position, kv_head, table, keys, values,
+                scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, False,
+            )  # fmt: skip
+        m, total, acc = _attend_range(
+            q, m, total, acc, middle, high, oldest, position, kv_head, table, keys, values,
+            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, True,
+        )  # fmt: skip
+    else:
+        # Splits begin at the same keys whatever the tile, and merge one after the other, here or
+        # in the reduction: a query's bits do not tell in which company it was computed. Keys that
+        # a row does not see leave its numbers exactly as they were.
+        first_split = begin // SPLIT_KEYS
+        past_split = tl.cdiv(end, SPLIT_KEYS)
+        if num_splits > 1:
+            first_split = tl.maximum(first_split, split)
+            past_split = tl.minimum(past_split, split + 1)
+        for number in range(first_split, past_split):
+            low = tl.maximum(number * SPLIT_KEYS, begin)
+            high = tl.minimum((number + 1) * SPLIT_KEYS, end)
+            part_m = tl.full([TILE_ROWS], float("-inf"), tl.float32)
+            part_total = tl.zeros([TILE_ROWS], tl.float32)
+            part_acc = tl.zeros([TILE_ROWS, TILE_DIM], tl.float32)
+            part_m, part_total, part_acc = _attend_range(
+                q, part_m, part_total, part_acc, low, high, oldest, position, kv_head, table,
+                keys, values, scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM,
+                True,
+            )  # fmt: skip
+            m, total, acc = merge(m, total, acc, part_m, part_total, part_acc)
+
+    if num_splits == 1:
+        result = acc / tl.where(total == 0, 1.0, total)[:, None]
+        tl.store(out + place, result.to(out.dtype.element_ty), inside)
+    else:
+        part = head * num_splits + split
+        tl.store(stats + part * 2, m, is_query)
+        tl.store(stats + part * 2 + 1, total, is_query)
+        some = inside & (m > float("-inf"))[:, None]  # what sees no key is not read either
+        tl.store(partials + part[:, None] * HEAD_DIM + column[None, :], acc, some)
+
+
+@triton.jit
+def _attend_range(
+    q,
+    m,
+    total,
+    acc,
+    low,  # a multiple of TILE_KEYS
+    high,
+    oldest,
+    position,
+    kv_head,
+    table,
+    keys,
+    values,
+    scale,
+    KV_HEADS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    WINDOW: tl.constexpr,
+    TILE_KEYS: tl.constexpr,
+    TILE_DIM: tl.constexpr,
+    IS_MASKED: tl.constexpr,  # else all rows see all keys, and whole tiles of them
+):
+    """Add the keys in [low, high) to each row's largest score, sum and weighted values."""
+    column = tl.arange(0, TILE_DIM)
+    inside = (column < HEAD_DIM)[None, :]
+    for base in range(low, high, TILE_KEYS):
+        key = base + tl.arange(0, TILE_KEYS)
+        if IS_MASKED:
+            # Nothing outside is read: it may be anything, and no weight of zero mends a NaN.
+            present = (key >= oldest) & (key < high)
+            block = tl.load(table + key // BLOCK_SIZE, present, other=0).to(tl.int64)
+            wanted = present[:, None] & inside
+        else:
+            block = tl.load(table + key // BLOCK_SIZE).to(tl.int64)
+            wanted = inside
+        place = (block * KV_HEADS + kv_head) * BLOCK_SIZE + key % BLOCK_SIZE
+        place = place[:, None] * HEAD_DIM + column[None, :]
+        k = tl.load(keys + place, wanted, other=0.0).to(q.dtype)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        if IS_MASKED:
+            sees = (key[None, :] <= position[:, None]) & present[None, :]
+            if WINDOW > 0:
+                sees = sees & (key[None, :] > position[:, None] - WINDOW)
+            scores = tl.where(sees, scores, float("-inf"))
+        larger = tl.maximum(m, tl.max(scores, 1))
+        shift = tl.where(larger == float("-inf"), 0.0, larger)
+        weights = tl.exp2(scores - shift[:, None])
+        shrink = tl.exp2(m - shift)
+        v = tl.load(values + place, wanted, other=0.0).to(q.dtype)
+        total = total * shrink + tl.sum(weights, 1)
+        acc = tl.dot(weights.to(q.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        m = larger
+    return m, total, acc

@@ -1,0 +1,162 @@
+"""Attention on a GPU, by kernels in Triton over the paged cache.
+
+A layer is one kernel that normalizes, rotates and stores heads, one for the decodes of the step,
+one more to merge their splits where rows are few, and one for the chunks. The host decides by
+counts and bounds alone, never by what is in a tensor, so that a step can be captured in a graph.
+
+Has been run by Triton's interpreter only, never on a card yet. Knows nothing of models.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import triton
+from torch import Tensor
+
+from engine.attention import triton_tiles
+from engine.attention.backend import AttentionShape
+from engine.attention.device_batch import DeviceBatch
+from engine.attention.kv_cache import KVCache
+from engine.attention.triton_attend import attend_kernel
+from engine.attention.triton_reduce import reduce_splits
+from engine.attention.triton_store import store_heads
+from engine.attention.triton_tiles import SPLIT_KEYS, Tiles
+
+
+class TritonAttention:
+    """Backend for caches on a GPU, whose dtype is the model's or `torch.float8_e4m3fn`."""
+
+    def __init__(self, shape: AttentionShape, cache: KVCache, *, batch_invariant: bool) -> None:
+        """`batch_invariant`: a token's bits depend on its own sequence only: not on its
+        batch-mates, nor on how a prompt is cut into chunks or what of it was cached. That holds by
+        the order of sums; a card's rounding has not been looked at yet.
+
+        Raises:
+            ValueError: blocks are not a power of two of tokens.
+        """
+        if cache.block_size & (cache.block_size - 1):
+            raise ValueError(f"block_size {cache.block_size} is not a power of two")
+        self._shape = shape
+        self._cache = cache
+        self._batch_invariant = batch_invariant
+
+    def begin(self, batch: DeviceBatch) -> TritonStepAttention:
+        """Plan one step."""
+        return TritonStepAttention(self._shape, self._cache, batch, self._batch_invariant)
+
+
+class TritonStepAttention:
+    """One step's batch."""
+
+    def __init__(
+        self, shape: AttentionShape, cache: KVCache, batch: DeviceBatch, batch_invariant: bool
+    ) -> None:
+        self._shape = shape
+        self._cache = cache
+        self._batch = batch
+        self._batch_invariant = batch_invariant
+        self._num_chunks = len(batch.lengths) - batch.num_decodes
+        self._splits = splits = self._choose_splits()
+        # What splits leave; one room for all layers, which run one after the other.
+        rows = batch.num_decodes * shape.num_heads if splits > 1 else 0
+        self._partials, self._stats = (
+            torch.empty(rows, splits, size, dtype=torch.float32, device=batch.lengths.device)
+            for size in (shape.head_dim, 2)
+        )
+
+    def _choose_splits(self) -> int:
+        counts = (self._batch.num_decodes, self._shape.num_kv_heads, self._batch.longest_context)
+        if not self._batch.num_decodes:
+            return 1
+        if self._batch_invariant:
+            return triton_tiles.invariant_splits(*counts)
+        return triton_tiles.decode_splits(*counts)
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See `engine.attention.backend.StepAttention.attend`."""
+        return self._run(layer, torch.cat((q, k, v), 1), None, None, 0.0)
+
+    def attend_rotating(
+        self,
+        layer: int,
+        heads: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        gain: Tensor | None,
+        eps: float,
+    ) -> Tensor:
+        """See `engine.attention.backend.RotatingStepAttention.attend_rotating`."""
+        return self._run(layer, heads, (cos, sin), gain, eps)
+
+    def _run(
+        self,
+        layer: int,
+        heads: Tensor,
+        angles: tuple[Tensor, Tensor] | None,
+        gain: Tensor | None,
+        eps: float,
+    ) -> Tensor:
+        shape, batch = self._shape, self._batch
+        q = store_heads(shape, self._cache, layer, heads, batch.slots, angles, gain, eps)
+        out = torch.empty_like(q)
+        if batch.num_decodes:
+            tiles = self._tiles(triton_tiles.decode_tiles, q.dtype)
+            self._launch(layer, q, out, tiles, (0, batch.num_decodes), 1, self._splits)
+        if self._splits > 1:
+            rows = out[: batch.num_decodes].view(-1, shape.head_dim)
+            reduce_splits(self._partials, self._stats, rows, in_order=self._batch_invariant)
+        if self._num_chunks:
+            tiles = self._tiles(triton_tiles.chunk_tiles, q.dtype)
+            num_tiles = triton.cdiv(batch.longest_query, tiles.rows // shape.group)
+            chunks = (batch.num_decodes, self._num_chunks)
+            self._launch(layer, q, out, tiles, chunks, num_tiles, 1)
+        return out.view(len(out), -1)
+
+    def _tiles(self, choose: Callable[[int, int, torch.dtype], Tiles], dtype: torch.dtype) -> Tiles:
+        if self._batch_invariant:
+            choose = triton_tiles.invariant_tiles
+        return choose(self._shape.head_dim, self._shape.group, dtype)
+
+    def _launch(
+        self,
+        layer: int,
+        q: Tensor,
+        out: Tensor,
+        tiles: Tiles,
+        sequences: tuple[int, int],  # first, and how many
+        num_tiles: int,
+        num_splits: int,
+    ) -> None:
+        shape, cache, batch = self._shape, self._cache, self._batch
+        first_sequence, num_sequences = sequences
+        attend_kernel[(num_tiles * num_splits, shape.num_kv_heads, num_sequences)](
+            q,
+            out,
+            self._partials,
+            self._stats,
+            cache.keys[layer],
+            cache.values[layer],
+            batch.block_tables,
+            batch.rows,
+            batch.query_starts,
+            batch.lengths,
+            batch.block_tables.stride(0),
+            first_sequence,
+            num_tiles,
+            num_splits,
+            shape.scale * math.log2(math.e),
+            KV_HEADS=shape.num_kv_heads,
+            GROUP=shape.group,
+            HEAD_DIM=shape.head_dim,
+            BLOCK_SIZE=cache.block_size,
+            WINDOW=shape.windows[layer] or 0,
+            SPLIT_KEYS=SPLIT_KEYS if self._batch_invariant else 0,
+            TILE_ROWS=tiles.rows,
+            TILE_KEYS=tiles.keys,
+            TILE_DIM=triton_tiles.padded(shape.head_dim),
+            num_warps=tiles.num_warps,
+            num_stages=tiles.num_stages,
+        )

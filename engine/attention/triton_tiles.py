@@ -1,0 +1,101 @@
+"""Tile sizes of the attention kernels, and into how many splits a decode's keys are cut.
+
+A table on paper rather than a search at run time: a search costs minutes at the first requests,
+and its choice, so the bits of a result, would differ from start to start. Knows sizes of heads and
+of one kind of card; nothing of kernels.
+
+The figures are for Hopper (H200: 132 processors, 228 KiB of shared memory each, 4.8 TB/s):
+
+- Decode reads each key once and is bound by memory. By Little's law a processor needs about
+  4.8 TB/s * 0.7 us / 132 = 25 KiB on the way at all times. A stage of 64 keys of 128 bfloat16
+  holds 2 * 16 KiB; with two of three stages in flight and two or three programs per processor
+  there is ample. Rows are the least that a tensor core takes, 16, unless a group is larger.
+- A chunk is bound by arithmetic: 128 rows give two warp groups a `wgmma` of 64 rows each. At head
+  size 128, queries take 32 KiB and three stages of keys and values 96 KiB of shared memory;
+  accumulators (128 * 128) and scores (128 * 64) take 96 registers of each of 256 threads.
+- Heads of up to 256 halve keys, for the same bytes. float32, which no card should serve, gets
+  tiles small enough for plain multiply-adds.
+- The invariant mode has one size for both, since tensor core instructions of other sizes may add
+  in another order: 64 rows, the least for `wgmma`. A decode wastes most of them, at 64
+  operations per byte of bfloat16, a third of what the card can do while it reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+SPLIT_KEYS = 512
+"""Keys of one split in the invariant mode, counted from the start of the sequence."""
+
+MOST_SPLITS = 64
+"""Splits of one decode at most; a power of two."""
+
+_PROGRAMS = 3 * 132
+"""Programs that fill the card."""
+
+_LEAST_KEYS = 128
+"""Keys that make a split worth its share of the reduction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """`rows` (token, query head) of a kv head, and `keys` read at a time; both powers of two."""
+
+    rows: int
+    keys: int
+    num_warps: int
+    num_stages: int
+
+
+def decode_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
+    """For one token a sequence, computed in `dtype`; `group` query heads share a kv head."""
+    if dtype == torch.float32:
+        return Tiles(_rows(16, group), 32, 4, 2)
+    keys = 128 if head_dim <= 64 else 64 if head_dim <= 128 else 32
+    return Tiles(_rows(16, group), keys, 4, 3)
+
+
+def chunk_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
+    """For many tokens a sequence."""
+    if dtype == torch.float32:
+        return Tiles(_rows(32, group), 32, 4, 2)
+    if head_dim <= 128:
+        return Tiles(_rows(128, group), 64, 8, 3)
+    return Tiles(_rows(128, group), 32, 8, 3)
+
+
+def invariant_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
+    """For both, where bits must not tell which it was."""
+    if dtype == torch.float32:
+        return Tiles(_rows(32, group), 32, 4, 2)
+    if head_dim <= 128:
+        return Tiles(_rows(64, group), 64, 4, 3)
+    return Tiles(_rows(64, group), 32, 8, 3)
+
+
+def decode_splits(num_decodes: int, num_kv_heads: int, longest_context: int) -> int:
+    """Parts of each sequence's keys that are read side by side: 1 where rows fill the card.
+
+    Depends on nothing that a captured graph would not hold fixed; each part's bounds come from
+    the sequence's own length, on the device.
+    """
+    wanted = _PROGRAMS // (num_decodes * num_kv_heads)
+    return max(1, min(wanted, longest_context // _LEAST_KEYS, MOST_SPLITS))
+
+
+def invariant_splits(num_decodes: int, num_kv_heads: int, longest_context: int) -> int:
+    """As `decode_splits` for parts of `SPLIT_KEYS` keys: all side by side, or one after another."""
+    if num_decodes * num_kv_heads >= _PROGRAMS:
+        return 1
+    return -(-longest_context // SPLIT_KEYS)
+
+
+def padded(size: int) -> int:
+    """The power of two that holds `size`, 16 at least: what a tile's dimension must be."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def _rows(least: int, group: int) -> int:
+    return max(least, padded(group))

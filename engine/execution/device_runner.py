@@ -23,7 +23,7 @@ from engine.execution.readback import Readback
 from engine.execution.row_tables import RowTables
 from engine.execution.step_packet import PacketLayout, PacketWriter, block_updates
 from engine.grammar.masks import GrammarMasks, StepMasks
-from engine.models.decoder import Decoder
+from engine.models.triton_decoder import TritonDecoder
 from engine.sampling.logprob_table import DeviceLogprobs, read_table, score_table
 from engine.sampling.sampling_batch import SamplingRow
 from engine.sampling.sampling_rows import SamplingRows
@@ -85,7 +85,7 @@ class DeviceRunner:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: TritonDecoder,
         attention: TritonAttention,
         tables: RowTables,
         sampling_rows: SamplingRows,

@@ -1,0 +1,210 @@
+"""What the sampler needs to know of every running sequence, in tables on the device.
+
+The counterpart of `SamplingBatch` where the host launches a step before it has read the tokens of
+the one before: a sequence keeps its row while it runs, the host writes the row once, and all that
+generated tokens change is changed by kernels. Beside the tables the host keeps which features a
+row uses, so that a kernel that no row needs is not launched.
+
+Knows nothing of the stages' arithmetic, of scheduling, or of where logits come from.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.sampling.penalty_rows import PenaltyRows
+from engine.sampling.penalty_state import uses_penalties
+from engine.sampling.row_lists import RowLists
+from engine.sampling.sampling_batch import (
+    FOREVER,
+    SamplingRow,
+    bannable_ends,
+    row_log_min_p,
+    row_temperature,
+    row_top_k,
+    row_top_p,
+)
+from engine.sampling.upload import num_words, pack_bits, upload
+from engine.sampling_params import SamplingParams
+
+_INTEGERS = ("seed", "num_generated", "top_k", "min_tokens", "num_biases", "num_bans", "restricted")
+_REALS = ("temperature", "top_p", "log_min_p", "frequency", "presence", "repetition")
+
+
+class Feature(enum.IntFlag):
+    """What a row asks of the sampler beyond an argmax."""
+
+    PENALTIES = enum.auto()
+    LOGIT_BIAS = enum.auto()
+    ALLOWED_IDS = enum.auto()
+    BANNED_ENDS = enum.auto()
+    TEMPERATURE = enum.auto()  # one that is neither 1 nor greedy
+    TRUNCATION = enum.auto()  # top-k or top-p
+    DRAW = enum.auto()
+    LOGPROBS = enum.auto()
+
+
+class SamplingRows:
+    """Tables with one entry per row, on the device; see the column names at the top.
+
+    Integers are int64: `seed` has the bits of the 64-bit seed, `top_k` is 0 and `restricted` (to
+    `allowed_bits`) is 0 where off, `min_tokens` is the number of generated tokens at which the
+    ban of `bans` ends, and `num_biases` and `num_bans` are the lengths of the lists. Reals are
+    float64: `temperature` is 0 in greedy rows, `top_p` 1 and `log_min_p` -inf where off.
+
+    Each column is a strided view of one table, `stride` entries from row to row.
+    """
+
+    def __init__(self, num_rows: int, vocab_size: int, device: torch.device | str) -> None:
+        self.vocab_size = vocab_size
+        self.device = torch.device(device)
+        self.stride = len(_INTEGERS) + len(_REALS)
+        shape = (num_rows, self.stride)
+        self._table = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        self.penalties = PenaltyRows(num_rows, vocab_size, self.device)
+        self.biases = RowLists(num_rows, self.device)
+        self.bans = RowLists(num_rows, self.device)
+        self.allowed_bits: Tensor | None = None  # int32 [rows, words]; once a row is restricted
+        self._staged: dict[int, NDArray[np.int64]] = {}
+        self._staged_bits: dict[int, NDArray[np.int32]] = {}
+        # One entry more than rows: padding has the number -1, and asks for nothing.
+        self._features = np.zeros(num_rows + 1, dtype=np.int64)
+        self._min_tokens = np.zeros(num_rows + 1, dtype=np.int64)
+        self._num_generated = np.zeros(num_rows + 1, dtype=np.int64)
+        self._top_n = np.full(num_rows + 1, -1, dtype=np.int64)
+
+    def column(self, name: str) -> Tensor:
+        """One value of every row: [rows], int64 or float64."""
+        if name in _INTEGERS:
+            return self._table[:, _INTEGERS.index(name)]
+        return self._table.view(torch.float64)[:, len(_INTEGERS) + _REALS.index(name)]
+
+    def set(self, row: int, occupant: SamplingRow) -> None:
+        """Stage a new occupant of a row; nothing of the one before stays.
+
+        Asserts that all ids lie inside the vocabulary.
+        """
+        params, num_generated = occupant.params, len(occupant.output_token_ids)
+        early = num_generated < params.min_tokens
+        bans = sorted(set(bannable_ends(occupant))) if early else []
+        biases, allowed = params.logit_bias, params.allowed_token_ids
+        for ids in (bans, biases, allowed or ()):
+            self._check(ids)
+        integers = {
+            "seed": _signed(occupant.seed),
+            "num_generated": num_generated,
+            "top_k": row_top_k(params, self.vocab_size) or 0,
+            "min_tokens": min(params.min_tokens, FOREVER),
+            "num_biases": len(biases),
+            "num_bans": len(bans),
+            "restricted": allowed is not None,
+        }
+        self._staged[row] = _record(row, integers, _reals(params))
+        if biases:
+            self.biases.stage(row, list(biases), list(biases.values()))
+        if bans:
+            self.bans.stage(row, bans)
+        if allowed is not None:
+            self._staged_bits[row] = pack_bits(allowed, self.vocab_size)
+        if uses_penalties(params):
+            self._stage_history(row, occupant)
+        self._features[row] = _features(params, bool(bans), integers["top_k"])
+        self._min_tokens[row] = integers["min_tokens"]
+        self._num_generated[row] = num_generated
+        self._top_n[row] = -1 if params.logprobs is None else params.logprobs
+
+    def flush(self) -> None:
+        """Bring all staged rows to the device: one copy of some hundred bytes a row, and one for
+        each feature in use that takes more. The host waits for none of them."""
+        if not self._staged:
+            return
+        staged = upload(np.stack(list(self._staged.values())), self.device)
+        self._table.index_copy_(0, staged[:, 0], staged[:, 1:])
+        self._staged.clear()
+        self.biases.flush()
+        self.bans.flush()
+        self.penalties.flush()
+        self._flush_bits()
+
+    def features(self, numbers: NDArray[np.int64]) -> Feature:
+        """What these rows (-1 for padding) need in their next step, all together."""
+        features = int(np.bitwise_or.reduce(self._features[numbers], initial=0))
+        if not (self._num_generated[numbers] < self._min_tokens[numbers]).any():
+            features &= ~Feature.BANNED_ENDS
+        return Feature(features)
+
+    def advance(self, numbers: NDArray[np.int64]) -> None:
+        """A step in which these rows generate one token each has been launched."""
+        self._num_generated[numbers] += 1
+
+    def top_n(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many alternatives each row wants to see, -1 where not even the chosen one's score."""
+        return self._top_n[numbers]
+
+    def _stage_history(self, row: int, occupant: SamplingRow) -> None:
+        repeats = occupant.params.repetition_penalty != 1
+        prompt, output = occupant.prompt_token_ids, occupant.output_token_ids
+        self._check(output)
+        if repeats:
+            self._check(prompt)
+        self.penalties.stage(row, prompt if repeats else None, output)
+
+    def _flush_bits(self) -> None:
+        if not self._staged_bits:
+            return
+        if self.allowed_bits is None:
+            shape = (self._table.shape[0], num_words(self.vocab_size))
+            self.allowed_bits = torch.zeros(shape, dtype=torch.int32, device=self.device)
+        rows = upload(np.fromiter(self._staged_bits, dtype=np.int64), self.device)
+        bits = upload(np.stack(list(self._staged_bits.values())), self.device)
+        self.allowed_bits.index_copy_(0, rows, bits)
+        self._staged_bits.clear()
+
+    def _check(self, ids: Sequence[int] | dict[int, float]) -> None:
+        inside = not ids or (min(ids) >= 0 and max(ids) < self.vocab_size)
+        assert inside, "id not in vocabulary"
+
+
+def _reals(params: SamplingParams) -> dict[str, float]:
+    top_p, log_min_p = row_top_p(params), row_log_min_p(params)
+    return {
+        "temperature": 0.0 if params.greedy else row_temperature(params) or 1.0,
+        "top_p": 1.0 if top_p is None else top_p,
+        "log_min_p": -math.inf if log_min_p is None else log_min_p,
+        "frequency": params.frequency_penalty,
+        "presence": params.presence_penalty,
+        "repetition": params.repetition_penalty,
+    }
+
+
+def _record(row: int, integers: dict[str, int], reals: dict[str, float]) -> NDArray[np.int64]:
+    """The row's number and its entries in the order of the table: int64 [1 + columns]."""
+    words = np.array([row, *(integers[name] for name in _INTEGERS)], dtype=np.int64)
+    values = np.array([reals[name] for name in _REALS], dtype=np.float64)
+    return np.concatenate((words, values.view(np.int64)))
+
+
+def _features(params: SamplingParams, bans: bool, top_k: int) -> Feature:
+    used = {
+        Feature.PENALTIES: uses_penalties(params),
+        Feature.LOGIT_BIAS: bool(params.logit_bias),
+        Feature.ALLOWED_IDS: params.allowed_token_ids is not None,
+        Feature.BANNED_ENDS: bans,
+        Feature.TEMPERATURE: row_temperature(params) is not None,
+        Feature.TRUNCATION: top_k > 0 or row_top_p(params) is not None,
+        Feature.DRAW: not params.greedy,
+        Feature.LOGPROBS: params.logprobs is not None,
+    }
+    return Feature(sum(feature for feature, applies in used.items() if applies))
+
+
+def _signed(seed: int) -> int:
+    """A 64-bit seed, signed or not, as the signed integer of the same bits."""
+    return ((seed & (2**64 - 1)) ^ 2**63) - 2**63

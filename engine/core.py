@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from engine.errors import EngineError, InvalidParameter
-from engine.execution.model_runner import ModelRunner
+from engine.execution.runner import LaunchedStep, Runner
 from engine.grammar.compiler import GrammarCompiler
 from engine.ipc import Fault, Refusal, SequenceOutput, StepOutputs, Submit
 from engine.scheduling.blocks import BlockManager
 from engine.scheduling.compiling import Compiling, CompilingSequences
-from engine.scheduling.plan import SequenceUpdate
+from engine.scheduling.plan import SequenceUpdate, StepPlan
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.sequence import Sequence
 from engine.types import EngineStats, ModelCard
@@ -31,7 +32,7 @@ class EngineCore:
         model: ModelCard,
         scheduler: Scheduler,
         blocks: BlockManager,
-        runner: ModelRunner,
+        runner: Runner,
         grammars: GrammarCompiler,
     ) -> None:
         self.model = model
@@ -40,6 +41,7 @@ class EngineCore:
         self._runner = runner
         self._grammars = grammars
         self._compiling = CompilingSequences()
+        self._under_way: deque[tuple[StepPlan, LaunchedStep]] = deque()  # the oldest first
         self._steps = 0
         self._refused: list[SequenceOutput] = []
         self._aborted = False
@@ -52,6 +54,7 @@ class EngineCore:
         """
         return (
             self._scheduler.has_work
+            or bool(self._under_way)
             or bool(self._refused)
             or self._aborted
             or self._compiling.any_settled
@@ -95,7 +98,8 @@ class EngineCore:
             self._aborted |= found
 
     def step(self) -> StepOutputs | None:
-        """Run one step; None when it had nothing to tell the server."""
+        """Launch a step and take in the oldest one under way, as soon as no more may be launched
+        ahead of it; None when there is nothing to tell the server."""
         for settled in self._compiling.take_settled():
             self._queue(settled)
         outputs, self._refused = self._refused, []
@@ -103,16 +107,31 @@ class EngineCore:
         plan = self._scheduler.schedule()
         if plan:
             self._steps += 1
-            try:
-                result = self._runner.run(plan)
-            except RuntimeError:  # what torch raises, out of memory included
-                log.exception("a step failed; its requests end with an error")
-                outputs += [_failed(sequence) for sequence in self._scheduler.fail(plan)]
-            else:
-                outputs += [_output(update) for update in self._scheduler.apply(plan, result)]
+            outputs += self._launch(plan)
+        if self._under_way and (not plan or len(self._under_way) > self._runner.max_plans_ahead):
+            outputs += self._take_in(*self._under_way.popleft())
         if not outputs and not told:
             return None
         return StepOutputs(tuple(outputs), self.stats)
+
+    def _launch(self, plan: StepPlan) -> list[SequenceOutput]:
+        try:
+            self._under_way.append((plan, self._runner.launch(plan)))
+        except RuntimeError:  # what torch raises, out of memory included
+            return self._fail(plan)
+        return []
+
+    def _take_in(self, plan: StepPlan, step: LaunchedStep) -> list[SequenceOutput]:
+        try:
+            result = step.result()
+        except RuntimeError:
+            self._under_way.clear()  # they build on what this one was to compute
+            return self._fail(plan)
+        return [_output(update) for update in self._scheduler.apply(plan, result)]
+
+    def _fail(self, plan: StepPlan) -> list[SequenceOutput]:
+        log.exception("a step failed; its requests end with an error")
+        return [_failed(sequence) for sequence in self._scheduler.fail(plan)]
 
     def _queue(self, settled: Compiling) -> None:
         sequence = settled.sequence

@@ -9,8 +9,10 @@ import torch
 
 from engine.attention.backend import AttentionBackend
 from engine.attention.forward_batch import BlockTables, build_forward_batch
+from engine.execution.runner import DoneStep
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
+from engine.models.native_decoder import NativeDecoder
 from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.sampler import Sampler
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
@@ -23,11 +25,13 @@ _SCORED = 64
 
 
 class ModelRunner:
-    """The model, its attention and its sampler, on one device."""
+    """The model, its attention and its sampler, where each step is done before the next begins."""
+
+    max_plans_ahead = 0
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | NativeDecoder,
         attention: AttentionBackend,
         sampler: Sampler,
         grammar_masks: GrammarMasks,
@@ -49,13 +53,12 @@ class ModelRunner:
         self._sampled: list[Sequence] = []  # the composition that `_sampling` was built for
         self._num_sampled = 0  # tokens that those had generated when it last drew
 
-    @torch.inference_mode()
-    def run(self, plan: StepPlan) -> StepResult:
-        """Compute one step.
+    def launch(self, plan: StepPlan) -> DoneStep:
+        """See `engine.execution.runner.Runner.launch`; the step is computed at once."""
+        return DoneStep(self._run(plan))
 
-        Raises:
-            RuntimeError: torch failed, out of memory included; nothing of the step then counts.
-        """
+    @torch.inference_mode()
+    def _run(self, plan: StepPlan) -> StepResult:
         masks = self._grammar_masks.start([item.sequence.grammar for item in plan.sampling])
         batch = build_forward_batch(plan, self._tables, self._block_size, self._device)
         attention = self._attention.begin(batch)

@@ -36,7 +36,7 @@ from engine.sampling.row_parts import (
 )
 from engine.sampling_params import SamplingParams
 
-_FOREVER = 1 << 62  # steps; a larger minimum would not fit its tensor
+FOREVER = 1 << 62  # steps; a larger minimum would not fit its tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,15 @@ class SamplingBatch:
             logit_bias=bias_entries([p.logit_bias for p in params], vocab_size, device),
             allowed=allowed_ids([p.allowed_token_ids for p in params], vocab_size, device),
             banned_ends=banned_ends(
-                [_bannable(row) for row in rows],
+                [bannable_ends(row) for row in rows],
                 [_steps_to_minimum(row) for row in rows],
                 vocab_size,
                 device,
             ),
-            temperature=row_values([_temperature(p) for p in params], torch.float32, device),
-            top_k=row_values([_top_k(p, vocab_size) for p in params], torch.int64, device),
-            top_p=row_values([_top_p(p) for p in params], torch.float64, device),
-            min_p=row_values([_log_min_p(p) for p in params], torch.float32, device),
+            temperature=row_values([row_temperature(p) for p in params], torch.float32, device),
+            top_k=row_values([row_top_k(p, vocab_size) for p in params], torch.int64, device),
+            top_p=row_values([row_top_p(p) for p in params], torch.float64, device),
+            min_p=row_values([row_log_min_p(p) for p in params], torch.float32, device),
             uniforms=_uniforms([rows[index] for index in draws], device),
             random_rows=row_index(draws, len(rows), device) if draws else None,
             logprobs=logprob_rows([p.logprobs for p in params], device),
@@ -169,7 +169,7 @@ def _uniforms(rows: Sequence[SamplingRow], device: torch.device) -> UniformStrea
     )
 
 
-def _bannable(row: SamplingRow) -> Collection[int]:
+def bannable_ends(row: SamplingRow) -> Collection[int]:
     """The ids that `min_tokens` bans; none when the row may draw nothing else.
 
     Whether a row with a grammar may draw anything else shows in each step's mask alone, so the
@@ -183,20 +183,24 @@ def _bannable(row: SamplingRow) -> Collection[int]:
 
 
 def _steps_to_minimum(row: SamplingRow) -> int:
-    return min(row.params.min_tokens, _FOREVER) - len(row.output_token_ids)
+    return min(row.params.min_tokens, FOREVER) - len(row.output_token_ids)
 
 
-def _temperature(params: SamplingParams) -> float | None:
+def row_temperature(params: SamplingParams) -> float | None:
+    """What to divide by; None, here and below, when the stage leaves the row alone."""
     return None if params.greedy or params.temperature == 1 else params.temperature
 
 
-def _top_k(params: SamplingParams, vocab_size: int) -> int | None:
+def row_top_k(params: SamplingParams, vocab_size: int) -> int | None:
+    """How many tokens to keep."""
     return params.top_k if not params.greedy and 0 < params.top_k < vocab_size else None
 
 
-def _top_p(params: SamplingParams) -> float | None:
+def row_top_p(params: SamplingParams) -> float | None:
+    """The mass to keep."""
     return params.top_p if not params.greedy and params.top_p < 1 else None
 
 
-def _log_min_p(params: SamplingParams) -> float | None:
+def row_log_min_p(params: SamplingParams) -> float | None:
+    """How far below the best logit a token may lie, as a negative number."""
     return math.log(params.min_p) if not params.greedy and params.min_p > 0 else None

@@ -34,6 +34,13 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
     scored: range = NO_POSITIONS
     new_blocks_from: int = 0
 
+    @property
+    def row(self) -> int:
+        """The sequence's row, which it has when it is planned, and until it ends."""
+        row = self.sequence.row
+        assert row is not None, "only running sequences are planned"
+        return row
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:

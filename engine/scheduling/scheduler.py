@@ -9,13 +9,18 @@ order of arrival and preempted in reverse, so nobody is ever preempted for a lat
 oldest sequence advances in every step, and only the youngest running one can be mid-prompt. (Any
 may have several tokens to compute, where its grammar forced some.)
 
+A plan may be made while the one before still runs, so that a GPU never waits for the host: a
+token that is being drawn then counts, though nobody knows it yet. What depends on its value
+(a grammar, the name of its block) waits until it is known.
+
 Knows nothing of text, tensors or clocks.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from typing import NamedTuple
 
 from engine.errors import ContextLengthExceeded, InvalidParameter
 from engine.scheduling.blocks import BlockManager
@@ -32,13 +37,17 @@ from engine.scheduling.sequence import Sequence
 
 
 class Scheduler:
-    """Plans steps and takes in their results, strictly in turn: `schedule`, then `apply`.
+    """Plans steps and takes in their results, in the order of the plans.
+
+    Each plan is followed by one `apply` or `fail` for it; as many plans may be made ahead of that
+    as `max_plans_ahead` says.
 
     Args:
         block_manager: the cache's blocks; nobody else may allocate from it.
         max_num_sequences: rows, that is how many sequences run at a time.
         max_num_batched_tokens: tokens of one step.
         max_model_len: tokens of one sequence, prompt and output together.
+        max_plans_ahead: plans that may be made while an earlier one has no result yet.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class Scheduler:
         max_num_sequences: int,
         max_num_batched_tokens: int,
         max_model_len: int,
+        max_plans_ahead: int = 0,
     ) -> None:
         if min(max_num_sequences, max_num_batched_tokens, max_model_len) < 1:
             raise ValueError("a scheduler needs room for a sequence, a token and a context")
@@ -58,8 +68,8 @@ class Scheduler:
         self._running: list[Sequence] = []  # by arrival
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()  # by arrival, all later
         self._live: dict[str, Sequence] = {}
-        self._planned: StepPlan | None = None
-        self._registered: list[int] = []  # blocks that the latest plan promised to fill
+        self._max_plans_ahead = max_plans_ahead
+        self._outstanding: deque[_Outstanding] = deque()  # the oldest plan first
         self._preemptions = 0
         self._prompt_tokens = 0
         self._cached_prompt_tokens = 0
@@ -122,7 +132,8 @@ class Scheduler:
     def abort(self, request_id: str) -> bool:
         """Forget a sequence and free what it holds at once; False when the id is unknown.
 
-        Between `schedule` and `apply`, too: `apply` then passes over it.
+        Between `schedule` and `apply`, too: `apply` then passes over it. What its plans still
+        write to its blocks comes before anything that later plans write there.
         """
         sequence = self._live.get(request_id)
         if sequence is None:
@@ -131,20 +142,25 @@ class Scheduler:
         return True
 
     def schedule(self) -> StepPlan:
-        """Decide one step. The plan is empty only when there is no sequence left."""
-        assert self._planned is None, "the previous plan has no result yet"
-        self._registered.clear()
+        """Decide one step. The plan is empty only when there is no sequence left, or none that can
+        go on before an outstanding plan has its result; an empty plan has no result itself."""
+        assert len(self._outstanding) <= self._max_plans_ahead, "the oldest plan has no result yet"
         draft = _Draft(self._max_num_batched_tokens)
         self._plan_running(draft)
         self._plan_waiting(draft)
         plan = StepPlan((*draft.single, *draft.longer))
-        assert plan or not self._live, "the oldest sequence always advances"
-        self._planned = plan if plan else None
+        if plan:
+            self._outstanding.append(_Outstanding(plan, draft.registered))
+        assert self._outstanding or not self._live, "the oldest sequence always advances"
         return plan
 
     def apply(self, plan: StepPlan, result: StepResult) -> list[SequenceUpdate]:
-        """Take in the outcome of `plan`; one update per sequence that got a token or ended."""
-        self._close(plan)
+        """Take in the outcome of the oldest plan; one update per sequence that got a token or
+        ended."""
+        if plan:
+            outstanding = self._outstanding
+            assert outstanding and outstanding[0].plan is plan, "results come in order, once each"
+            outstanding.popleft()
         assert len(result.token_ids) == len(plan.sampling), "one token per sampling sequence"
         logprobs = result.logprobs or [None] * len(result.token_ids)
         draws = zip(result.token_ids, logprobs, strict=True)
@@ -152,15 +168,15 @@ class Scheduler:
         for item in plan.scheduled:
             sequence = item.sequence
             draw = next(draws) if item.samples else None
-            if sequence.row is None:
-                continue  # aborted while the step ran
-            sequence.num_computed_tokens = item.start + item.num_tokens
+            if self._live.get(sequence.request_id) is not sequence:
+                continue  # it ended while the step ran
             if item.scored:
                 _gather_prompt_logprobs(item, result)
             if draw is not None:
+                sequence.num_pending -= 1
                 updates.append(take_token(sequence, *draw))
                 self._generated_tokens += len(updates[-1].token_ids)
-            elif sequence.num_computed_tokens == sequence.num_tokens:  # nothing to generate
+            elif item.start + item.num_tokens == sequence.num_tokens:  # nothing to generate
                 updates.append(SequenceUpdate(sequence, finished=finish_if_done(sequence)))
         self._drop([update.sequence for update in updates if update.finished])
         return updates
@@ -168,18 +184,20 @@ class Scheduler:
     def fail(self, plan: StepPlan) -> list[Sequence]:
         """Take back a plan whose step did not run to its end, and drop its sequences.
 
-        What the step was to store is unknown, so nothing of it stays in the prefix cache. Returns
-        the dropped sequences; the others can go on.
+        What the step was to store is unknown, so nothing of it stays in the prefix cache. Plans
+        made after it may build on that: they fail with it. Returns the dropped sequences; the
+        others can go on.
         """
-        self._close(plan)
-        dropped = [item.sequence for item in plan.scheduled if item.sequence.row is not None]
+        failed: list[_Outstanding] = []
+        while plan and not (failed and failed[-1].plan is plan):
+            failed.append(self._outstanding.pop())
+        items = [item for entry in reversed(failed) for item in entry.plan.scheduled]
+        sequences = list(dict.fromkeys(item.sequence for item in items))
+        dropped = [one for one in sequences if self._live.get(one.request_id) is one]
         self._drop(dropped)
-        self._blocks.forget(self._registered)
+        for entry in failed:
+            self._blocks.forget(entry.registered)
         return dropped
-
-    def _close(self, plan: StepPlan) -> None:
-        assert not plan or plan is self._planned, "results come in for the latest plan only"
-        self._planned = None
 
     def _check_fits(self, sequence: Sequence) -> None:
         prompt, wanted = sequence.num_prompt_tokens, max(sequence.max_new_tokens, 0)
@@ -196,6 +214,8 @@ class Scheduler:
         while index < len(running) and draft.budget:  # preemption shortens the list
             sequence = running[index]
             index += 1
+            if sequence.waits_for_a_draw:
+                continue
             start, known = sequence.num_computed_tokens, sequence.num_tokens
             stop = known if known - start <= draft.budget else start + draft.budget
             num_blocks = len(sequence.block_ids)
@@ -229,6 +249,8 @@ class Scheduler:
     def _plan_waiting(self, draft: _Draft) -> None:
         while self._waiting and draft.budget and self._free_rows:
             sequence = next(iter(self._waiting.values()))
+            if self._is_planned(sequence):
+                break  # preempted since: its text is known when those plans have their results
             found = self._find_cached(sequence)
             if not self._has_room(sequence, found):
                 break  # first come, first served: nobody overtakes
@@ -237,6 +259,11 @@ class Scheduler:
             stop = min(known, start + draft.budget)
             self._blocks.append(sequence.block_ids, stop)
             self._plan(draft, sequence, start, stop, known, 0)
+
+    def _is_planned(self, sequence: Sequence) -> bool:
+        """Whether an outstanding plan has a part of it."""
+        plans = [entry.plan for entry in self._outstanding]
+        return any(item.sequence is sequence for plan in plans for item in plan.scheduled)
 
     def _find_cached(self, sequence: Sequence) -> list[int]:
         """Blocks to reuse. The last known token is always computed, for its logits; so are the
@@ -267,6 +294,7 @@ class Scheduler:
         sequence.row = heapq.heappop(self._free_rows)
         sequence.block_ids = self._blocks.share(found)
         sequence.num_computed_tokens = len(found) * self._blocks.block_size
+        sequence.num_named_tokens = sequence.num_computed_tokens
         if sequence.num_admissions == 0:
             sequence.num_cached_tokens = sequence.num_computed_tokens
             self._cached_prompt_tokens += sequence.num_computed_tokens
@@ -282,17 +310,26 @@ class Scheduler:
         known: int,
         new_blocks_from: int,
     ) -> None:
-        cache, size = self._blocks.prefix_cache, self._blocks.block_size
-        if cache is not None and stop // size > start // size:
-            self._registered.extend(cache.register(sequence, start, stop))
+        sequence.num_computed_tokens = stop
+        self._name_blocks(draft, sequence)
         count = stop - start
         samples = stop == known and sequence.max_new_tokens > 0
         scored = NO_POSITIONS
         if sequence.params.prompt_logprobs is not None:
             scored = _positions_to_score(sequence, start, stop)
         item = ScheduledSequence(sequence, start, count, samples, scored, new_blocks_from)
+        sequence.num_pending += samples
         (draft.single if count == 1 else draft.longer).append(item)
         draft.budget -= count
+
+    def _name_blocks(self, draft: _Draft, sequence: Sequence) -> None:
+        """Tell the prefix cache of blocks that are full and whose tokens are all known."""
+        cache, size = self._blocks.prefix_cache, self._blocks.block_size
+        named = sequence.num_named_tokens
+        stop = min(sequence.num_computed_tokens, sequence.num_known_tokens)
+        if cache is not None and stop // size > named // size:
+            draft.registered += cache.register(sequence, named, stop)
+            sequence.num_named_tokens = stop
 
     def _drop(self, sequences: list[Sequence]) -> None:
         """Their life here ends: finished, aborted or failed."""
@@ -310,17 +347,26 @@ class Scheduler:
         assert sequence.row is not None
         heapq.heappush(self._free_rows, sequence.row)
         sequence.row = None
-        sequence.num_computed_tokens = 0
+        sequence.num_computed_tokens = sequence.num_named_tokens = 0
         self._blocks.release(sequence.block_ids)
 
 
-class _Draft:
-    """A plan in the making: the token budget that is left, and the entries so far."""
+class _Outstanding(NamedTuple):
+    """A plan without a result, and the blocks that it promised to the prefix cache."""
 
-    __slots__ = ("budget", "longer", "single")
+    plan: StepPlan
+    registered: list[int]
+
+
+class _Draft:
+    """A plan in the making: the token budget that is left, the entries so far, and the blocks that
+    the prefix cache now counts on."""
+
+    __slots__ = ("budget", "longer", "registered", "single")
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
+        self.registered: list[int] = []
         self.single: list[ScheduledSequence] = []
         self.longer: list[ScheduledSequence] = []
 

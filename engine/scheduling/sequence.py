@@ -17,6 +17,8 @@ class Sequence:
     """A prompt and what has been generated after it.
 
     `num_computed_tokens` catches up with `num_tokens`; the scheduler's whole work is to let it.
+    Tokens count as computed from the plan on that computes them; `num_pending` tokens are drawn by
+    plans whose results have not come in, so that nobody here knows them yet.
     `seed` is the one the draw uses: the caller's, or fresh entropy when none was given.
     `grammar` is where it stands in its grammar, when it has one; it outlives preemption, as the
     tokens do. `row` is the sequence's fixed row in the runner's tables while it runs, else None.
@@ -31,6 +33,8 @@ class Sequence:
     grammar: GrammarState | None = None
     output_token_ids: list[int] = field(default_factory=list[int])
     num_computed_tokens: int = 0
+    num_pending: int = 0
+    num_named_tokens: int = 0  # of the computed ones, those whose blocks the prefix cache was told
     num_cached_tokens: int = 0  # prompt tokens that the first admission found in the prefix cache
     block_ids: list[int] = field(default_factory=list[int])
     block_keys: list[bytes] = field(default_factory=list[bytes])  # of the full blocks hashed yet
@@ -49,9 +53,26 @@ class Sequence:
         return len(self.output_token_ids)
 
     @property
-    def num_tokens(self) -> int:
-        """All known tokens: prompt and output."""
+    def num_known_tokens(self) -> int:
+        """Prompt and output, as far as results have come in."""
         return len(self.prompt_token_ids) + len(self.output_token_ids)
+
+    @property
+    def num_tokens(self) -> int:
+        """Known tokens and those that are being drawn."""
+        return len(self.prompt_token_ids) + len(self.output_token_ids) + self.num_pending
+
+    @property
+    def waits_for_a_draw(self) -> bool:
+        """Whether what comes next depends on a token that is being drawn, or nothing comes next.
+
+        A grammar must see each token before it allows another; and the last token that the
+        sequence may have is never computed.
+        """
+        if not self.num_pending:
+            return False
+        drawn = len(self.output_token_ids) + self.num_pending
+        return self.grammar is not None or drawn >= self.max_new_tokens
 
     @property
     def finished(self) -> bool:

@@ -3,11 +3,15 @@
 Each slot of the simulated cache holds a name of the text up to its token. A step stores first and
 reads then, as the layers do, and a read asserts that every earlier slot holds the sequence's own
 text: wrong sharing, early eviction and stale blocks all show up.
+
+With `max_plans_ahead` the model runs ahead of the scheduler: it knows the tokens that it has drawn
+itself, and the scheduler hears of them only when the next step is under way.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from dataclasses import dataclass, field
 
 from engine.errors import InvalidParameter
@@ -33,6 +37,7 @@ class Limits:
     budget: int = 16
     max_model_len: int = 64
     prefix_cache: bool = True
+    max_plans_ahead: int = 0
 
     def scheduler(self) -> tuple[Scheduler, BlockManager]:
         cache = PrefixCache(self.block_size) if self.prefix_cache else None
@@ -42,6 +47,7 @@ class Limits:
             max_num_sequences=self.rows,
             max_num_batched_tokens=self.budget,
             max_model_len=self.max_model_len,
+            max_plans_ahead=self.max_plans_ahead,
         )
         return scheduler, blocks
 
@@ -122,6 +128,8 @@ class Simulation:
     finished: dict[str, Sequence] = field(default_factory=dict)
     live: dict[str, Sequence] = field(default_factory=dict)  # by arrival
     slots: dict[tuple[int, int], int] = field(default_factory=dict)
+    texts: dict[Sequence, list[int]] = field(default_factory=dict)  # as the model knows them
+    running: deque[tuple[StepPlan, StepResult]] = field(default_factory=deque)
     steps: int = 0
 
     def __post_init__(self) -> None:
@@ -139,10 +147,13 @@ class Simulation:
         """Plan, run, apply; `abort_during` is dropped between running and applying."""
         plan = self.scheduler.schedule()
         self.check_plan(plan)
-        result = self.execute(plan)
+        if plan:
+            self.running.append((plan, self.execute(plan)))
         if abort_during is not None:
             self.abort(abort_during)
-        updates = self.scheduler.apply(plan, result)
+        updates: list[SequenceUpdate] = []
+        if self.running and (len(self.running) > self.limits.max_plans_ahead or not plan):
+            updates = self.scheduler.apply(*self.running.popleft())
         for update in updates:
             if update.finished:
                 done = self.live.pop(update.sequence.request_id)
@@ -152,12 +163,16 @@ class Simulation:
         return updates
 
     def fail_step(self) -> list[Sequence]:
-        """Plan a step that dies after scribbling over everything it was to store."""
-        plan = self.scheduler.schedule()
-        for item in plan.scheduled:
+        """Plan a step that dies after scribbling over everything it was to store. Now and then
+        it is the step before that dies, which takes this one with it."""
+        plans = [plan for plan, _ in self.running] if self.steps % 2 else []
+        plans.append(self.scheduler.schedule())
+        for item in (item for plan in plans for item in plan.scheduled if item.sequence.block_ids):
             for position in range(item.start, item.start + item.num_tokens):
                 self.slots[self.slot(item.sequence, position)] = -1
-        dropped = self.scheduler.fail(plan)
+        dropped = self.scheduler.fail(next((plan for plan in plans if plan), plans[-1]))
+        if len(plans) > 1:
+            self.running.clear()
         for sequence in dropped:
             del self.live[sequence.request_id]
         self.check_ownership()
@@ -180,7 +195,8 @@ class Simulation:
     def execute(self, plan: StepPlan) -> StepResult:
         stored: set[tuple[int, int]] = set()
         for item in plan.scheduled:
-            names, stop = _names(item.sequence), item.start + item.num_tokens
+            self.tell_model(item)
+            names, stop = self.names(item.sequence), item.start + item.num_tokens
             for position in range(item.start, stop):
                 slot = self.slot(item.sequence, position)
                 assert slot not in stored, "two sequences write one slot"
@@ -190,12 +206,35 @@ class Simulation:
                 assert filled or self.blocks.references(slot[0]) == 1, "shared, but not full"
         for item in plan.scheduled:
             self.check_slots(item.sequence, item.start + item.num_tokens)
-        tokens = [next_token(_text(item.sequence), item.sequence) for item in plan.sampling]
         scores = {item.sequence.request_id: _scores(item) for item in plan.scheduled if item.scored}
+        tokens: list[int] = []
+        for item in plan.sampling:
+            text = self.texts[item.sequence]
+            tokens.append(next_token(text, item.sequence))
+            text.append(tokens[-1])
         return StepResult(tokens, prompt_logprobs=scores)
 
+    def tell_model(self, item: ScheduledSequence) -> None:
+        """What the model cannot know yet: the text of a sequence on a new row, forced tokens."""
+        sequence = item.sequence
+        known = sequence.token_ids(0, sequence.num_known_tokens)
+        text = [] if item.new_blocks_from == 0 else self.texts[sequence]
+        assert text[: len(known)] == known[: len(text)], "the model drew something else"
+        self.texts[sequence] = known + text[len(known) :]
+        stop = item.start + item.num_tokens
+        assert len(self.texts[sequence]) >= stop, "nobody knows the token to compute"
+        assert not item.samples or len(self.texts[sequence]) == stop, "a draw from the middle"
+
+    def names(self, sequence: Sequence) -> list[int]:
+        """For each position, a name of the text from the first token up to it."""
+        crc, names = 0, list[int]()
+        for token in self.texts[sequence]:
+            crc = zlib.crc32(token.to_bytes(4, "little"), crc)
+            names.append(crc)
+        return names
+
     def check_slots(self, sequence: Sequence, stop: int) -> None:
-        names = _names(sequence)
+        names = self.names(sequence) if stop else []
         for position in range(stop):
             assert self.slots[self.slot(sequence, position)] == names[position], "foreign text"
 
@@ -211,6 +250,8 @@ class Simulation:
         assert len(set(rows)) == len(rows)
         assert all(row is not None and 0 <= row < limits.rows for row in rows)
         planned = [item.sequence.request_id for item in items]
+        earlier = [item for running, _ in self.running for item in running.scheduled]
+        planned += [item.sequence.request_id for item in earlier]
         if self.live:
             assert next(iter(self.live)) in planned, "the oldest sequence always advances"
         for item in items:
@@ -238,19 +279,6 @@ class Simulation:
         counted = [self.blocks.references(block_id) for block_id in range(len(references))]
         assert counted == references
         assert self.blocks.blocks_used == sum(count > 0 for count in references)
-
-
-def _names(sequence: Sequence) -> list[int]:
-    """For each position, a name of the text from the first token up to it."""
-    crc, names = 0, list[int]()
-    for token in _text(sequence):
-        crc = zlib.crc32(token.to_bytes(4, "little"), crc)
-        names.append(crc)
-    return names
-
-
-def _text(sequence: Sequence) -> list[int]:
-    return sequence.token_ids(0, sequence.num_tokens)
 
 
 def _scores(item: ScheduledSequence) -> list[TokenLogprob]:

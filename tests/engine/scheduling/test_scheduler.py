@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import ContextLengthExceeded, InvalidParameter
-from engine.sampling_params import SamplingParams
+from engine.sampling_params import Grammar, SamplingParams
 from engine.scheduling.plan import StepPlan, StepResult
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.sequence import Sequence
@@ -301,5 +301,75 @@ def test_plans_and_results_alternate() -> None:
     with pytest.raises(AssertionError, match="no result yet"):
         scheduler.schedule()
     scheduler.apply(plan, StepResult([0]))
-    with pytest.raises(AssertionError, match="latest plan"):
+    with pytest.raises(AssertionError, match="in order, once each"):
         scheduler.apply(plan, StepResult([0]))
+
+
+def test_a_token_that_is_being_drawn_is_computed_before_it_is_known() -> None:
+    scheduler, _ = Limits(max_plans_ahead=1).scheduler()
+    sequence = make_sequence("a", [1, 2], max_new_tokens=3)
+    scheduler.add(sequence)
+    first, second = scheduler.schedule(), scheduler.schedule()
+    assert shape(first) == [("a", 0, 2)] and shape(second) == [("a", 2, 1)]
+    scheduler.apply(first, StepResult([3]))
+    third = scheduler.schedule()
+    assert shape(third) == [("a", 3, 1)]
+    scheduler.apply(second, StepResult([0]))
+    assert not scheduler.schedule(), "the last token is never computed"
+    (update,) = scheduler.apply(third, StepResult([1]))
+    assert update.finished and sequence.output_token_ids == [3, 0, 1]
+    assert not scheduler.has_work
+
+
+def test_a_grammar_sees_each_token_before_the_next_is_drawn() -> None:
+    scheduler, _ = Limits(max_plans_ahead=1).scheduler()
+    scheduler.add(make_sequence("a", [1], params=SamplingParams(grammar=Grammar("json_object"))))
+    plan = scheduler.schedule()
+    assert not scheduler.schedule()
+    scheduler.apply(plan, StepResult([0]))
+    assert shape(scheduler.schedule()) == [("a", 1, 1)]
+
+
+def test_blocks_are_shared_once_all_their_tokens_are_known() -> None:
+    scheduler, blocks = Limits(block_size=4, max_plans_ahead=1).scheduler()
+    assert blocks.prefix_cache is not None
+    for name in "ab":
+        scheduler.add(make_sequence(name, [1, 2, 3]))
+    plans = [scheduler.schedule(), scheduler.schedule()]
+    assert shape(plans[1]) == [("a", 3, 1), ("b", 3, 1)], "both fill their block"
+    assert len(blocks.prefix_cache) == 0
+    scheduler.apply(plans[0], StepResult([0, 1]))
+    scheduler.schedule()
+    assert len(blocks.prefix_cache) == 2
+
+
+def test_a_preempted_sequence_comes_back_when_its_draws_are_known() -> None:
+    limits = Limits(num_blocks=5, block_size=2, prefix_cache=False, max_plans_ahead=2)
+    scheduler, _ = limits.scheduler()
+    younger = make_sequence("b", [2, 2, 2])
+    scheduler.add(make_sequence("a", [1, 1, 1]))
+    scheduler.add(younger)
+    plans = [scheduler.schedule()]
+    plans.append(scheduler.schedule())
+    assert shape(plans[1]) == [("a", 3, 1), ("b", 3, 1)]
+    plans.append(scheduler.schedule())
+    assert shape(plans[2]) == [("a", 4, 1)] and younger.row is None
+    scheduler.abort("a")
+    scheduler.apply(plans[0], StepResult([0, 0]))
+    assert not scheduler.schedule(), "one of its tokens is still being drawn"
+    scheduler.apply(plans[1], StepResult([0, 1]))
+    assert younger.output_token_ids == [0, 1]
+    assert shape(scheduler.schedule()) == [("b", 0, 5)]
+
+
+def test_a_failed_step_takes_those_planned_after_it_along() -> None:
+    scheduler, blocks = Limits(max_plans_ahead=1).scheduler()
+    scheduler.add(make_sequence("a", [1] * 8))
+    first = scheduler.schedule()
+    scheduler.add(make_sequence("b", [1] * 8))
+    second = scheduler.schedule()
+    assert ("b", 4, 4) in shape(second), "it builds on what the first was to store"
+    assert [sequence.request_id for sequence in scheduler.fail(first)] == ["a", "b"]
+    assert not scheduler.has_work and blocks.blocks_used == 0
+    scheduler.add(make_sequence("c", [1] * 8))
+    assert shape(scheduler.schedule()) == [("c", 0, 8)]

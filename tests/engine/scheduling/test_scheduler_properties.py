@@ -77,6 +77,7 @@ limits = st.builds(
     budget=st.integers(1, 24),
     max_model_len=st.integers(20, 40),
     prefix_cache=st.booleans(),
+    max_plans_ahead=st.sampled_from((0, 1, 1, 2)),
 )
 disturbances = st.dictionaries(st.integers(0, 20), st.integers(0, 11), max_size=4)
 
@@ -147,12 +148,13 @@ def test_cache_and_memory_pressure_change_no_token(limits: Limits, work: list[Ar
     for variant in (
         replace(limits, prefix_cache=True),
         replace(limits, prefix_cache=False),
+        replace(limits, max_plans_ahead=1 - limits.max_plans_ahead % 2),
         replace(limits, num_blocks=limits.num_blocks * 50, budget=1000, rows=50),
     ):
         simulation, _ = play(variant, work)
         outputs.append({key: seq.output_token_ids for key, seq in simulation.finished.items()})
-    cached, uncached, roomy = outputs
-    assert cached == uncached
+    cached, uncached, other_pace, roomy = outputs
+    assert cached == uncached == other_pace
     assert cached.items() <= roomy.items()
 
 

@@ -1,0 +1,234 @@
+"""Runs plans on a GPU, a step ahead of the host.
+
+A step is launched while the one before still runs: its inputs come from tables on the device, the
+tokens it draws stay there for the next one, and the host reads them when it has launched that.
+Has been run on a CPU, its kernels by Triton's interpreter, and never on a card yet.
+
+Knows nothing of who decided the plan or of what becomes of the tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.attention.device_batch import DeviceBatch
+from engine.attention.triton_backend import TritonAttention
+from engine.execution.decode_steps import DecodeSteps
+from engine.execution.readback import Readback
+from engine.execution.row_tables import RowTables
+from engine.execution.step_packet import PacketLayout, PacketWriter, block_updates
+from engine.grammar.masks import GrammarMasks, StepMasks
+from engine.models.triton_decoder import TritonDecoder
+from engine.sampling.logprob_table import DeviceLogprobs, read_table, score_table
+from engine.sampling.sampling_batch import SamplingRow
+from engine.sampling.sampling_rows import SamplingRows
+from engine.sampling.triton_sampler import TritonSampler
+from engine.sampling.upload import upload
+from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
+from engine.scheduling.sequence import Sequence
+from engine.types import TokenLogprob
+
+_SCORED = 64
+"""Prompt positions whose logits exist at a time: they are as wide as the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptScores:
+    """Scores of prompt tokens on their way to the host: tables of `score_table`."""
+
+    request_id: str
+    tables: list[Tensor]
+    top_n: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepUnderWay:
+    """What a launched step will have given; the tensors are those of `Readback.fetch`."""
+
+    readback: Readback
+    vocab_size: int
+    token_ids: Tensor | None  # [sampling sequences]
+    logprobs: tuple[DeviceLogprobs, Tensor] | None
+    prompts: list[PromptScores]
+
+    def result(self) -> StepResult:
+        """See `engine.execution.runner.LaunchedStep`."""
+        self.readback.wait()
+        token_ids = [] if self.token_ids is None else self.token_ids.tolist()
+        logprobs = None
+        if self.logprobs is not None:
+            scores, table = self.logprobs
+            logprobs = scores.entries(table)
+        return StepResult(token_ids, logprobs, self._prompt_logprobs())
+
+    def _prompt_logprobs(self) -> dict[str, list[TokenLogprob]] | None:
+        found = {
+            prompt.request_id: [
+                entry
+                for table in prompt.tables
+                for entry in read_table(table, [prompt.top_n] * len(table), self.vocab_size)
+            ]
+            for prompt in self.prompts
+        }
+        return found or None
+
+
+class DeviceRunner:
+    """The model, its attention and its sampler on one GPU."""
+
+    max_plans_ahead = 1
+
+    def __init__(
+        self,
+        decoder: TritonDecoder,
+        attention: TritonAttention,
+        tables: RowTables,
+        sampling_rows: SamplingRows,
+        grammar_masks: GrammarMasks,
+        *,
+        num_rows: int,
+        device: torch.device,
+        capture: bool,
+    ) -> None:
+        """`capture`: keep CUDA graphs of decode steps."""
+        self._decoder = decoder
+        self._attention = attention
+        self._tables = tables
+        self._sampling_rows = sampling_rows
+        self._sampler = TritonSampler(sampling_rows)
+        self._grammar_masks = grammar_masks
+        self._device = device
+        self._packets = PacketWriter(num_rows)
+        self._decodes = DecodeSteps(self._forward_decodes, num_rows, capture=capture)
+        self._occupants: list[Sequence | None] = [None] * num_rows
+        self._num_generated = [0] * num_rows  # as the sampler's rows have it
+
+    @torch.inference_mode()
+    def launch(self, plan: StepPlan) -> StepUnderWay:
+        """See `engine.execution.runner.Runner.launch`. Never waits for the device."""
+        masks = self._grammar_masks.start([item.sequence.grammar for item in plan.sampling])
+        self._occupy_rows(plan.sampling)
+        readback = Readback(self._device)
+        prompts: list[PromptScores] = []
+        if _only_decodes(plan):
+            padding = self._decodes.padded(len(plan.scheduled)) - len(plan.scheduled)
+            layout = self._send(plan, padding)
+            logits = self._decodes.run(layout)[: len(plan.scheduled)]
+            row_ids = self._tables.rows(layout)[: len(plan.scheduled)]
+        else:
+            layout = self._send(plan, 0)
+            hidden = self._forward(self._mixed_batch(plan, layout))
+            prompts = self._score_prompts(plan, hidden, readback)
+            chosen = upload(_sampling_places(plan), self._device)
+            logits = self._decoder.logits(hidden.index_select(0, chosen[0]))
+            row_ids = self._tables.rows(layout).index_select(0, chosen[1])
+        token_ids, logprobs = None, None
+        if plan.sampling:
+            token_ids, logprobs = self._sample(plan, logits, row_ids, masks, readback)
+        readback.close()
+        return StepUnderWay(readback, self._sampling_rows.vocab_size, token_ids, logprobs, prompts)
+
+    def _send(self, plan: StepPlan, padding: int) -> PacketLayout:
+        layout, packet = self._packets.write(plan, padding)
+        self._tables.receive(packet, block_updates(plan))
+        return layout
+
+    def _mixed_batch(self, plan: StepPlan, layout: PacketLayout) -> DeviceBatch:
+        return self._tables.batch(
+            layout,
+            num_decodes=plan.num_single,
+            longest_query=max(item.num_tokens for item in plan.scheduled),
+            longest_context=max(item.start + item.num_tokens for item in plan.scheduled),
+        )
+
+    def _forward(self, batch: DeviceBatch) -> Tensor:
+        attention = self._attention.begin(batch)
+        return self._decoder.forward(batch.token_ids, batch.positions, attention)
+
+    def _forward_decodes(self, layout: PacketLayout) -> Tensor:
+        return self._decoder.logits(self._forward(self._tables.decode_batch(layout)))
+
+    def _sample(
+        self,
+        plan: StepPlan,
+        logits: Tensor,
+        row_ids: Tensor,
+        masks: StepMasks | None,
+        readback: Readback,
+    ) -> tuple[Tensor, tuple[DeviceLogprobs, Tensor] | None]:
+        numbers = [item.row for item in plan.sampling]
+        legal = None if masks is None else (masks.rows, masks.wait())
+        drawn = self._sampler.sample(logits, row_ids, numbers, legal)
+        self._tables.record(row_ids, drawn.token_ids)
+        for number in numbers:
+            self._num_generated[number] += 1
+        scores = drawn.logprobs
+        logprobs = None if scores is None else (scores, readback.fetch(scores.table))
+        return readback.fetch(drawn.token_ids), logprobs
+
+    def _occupy_rows(self, sampling: Rows[ScheduledSequence]) -> None:
+        """Tell the sampler of rows that changed hands, or hold tokens it did not draw."""
+        for item in sampling:
+            sequence, row = item.sequence, item.row
+            num_before = sequence.num_output_tokens + sequence.num_pending - 1
+            same = self._occupants[row] is sequence and item.new_blocks_from > 0
+            if not same or self._num_generated[row] != num_before:
+                assert num_before == sequence.num_output_tokens, "its tokens must all be known"
+                self._sampling_rows.set(row, _sampling_row(sequence))
+                self._occupants[row], self._num_generated[row] = sequence, num_before
+
+    def _score_prompts(
+        self, plan: StepPlan, hidden: Tensor, readback: Readback
+    ) -> list[PromptScores]:
+        scores: list[PromptScores] = []
+        first_row = 0
+        for item in plan.scheduled:
+            if item.scored:
+                rows = hidden[first_row + item.scored.start - item.start :][: len(item.scored)]
+                scores.append(self._score(item, rows, readback))
+            first_row += item.num_tokens
+        return scores
+
+    def _score(self, item: ScheduledSequence, rows: Tensor, readback: Readback) -> PromptScores:
+        sequence, positions = item.sequence, item.scored
+        top = sequence.params.prompt_logprobs
+        assert top is not None, "only sequences that asked are scored"
+        targets = sequence.prompt_token_ids[positions.start + 1 : positions.stop + 1]
+        target_ids = upload(np.array(targets, dtype=np.int64), self._device)
+        tables = [
+            readback.fetch(score_table(self._decoder.logits(part), ids, top))
+            for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
+        ]
+        return PromptScores(sequence.request_id, tables, top)
+
+
+def _only_decodes(plan: StepPlan) -> bool:
+    """Whether every sequence has one token and draws the next, which all is what graphs know."""
+    one_each = plan.num_single == len(plan.scheduled) == len(plan.sampling)
+    return one_each and not any(item.scored for item in plan.scheduled)
+
+
+def _sampling_places(plan: StepPlan) -> np.ndarray:
+    """`[2, sampling sequences]` int64: the token whose logits choose the next, and the sequence."""
+    places: list[tuple[int, int]] = []
+    last = -1
+    for number, item in enumerate(plan.scheduled):
+        last += item.num_tokens
+        if item.samples:
+            places.append((last, number))
+    return np.array(places, dtype=np.int64).reshape(-1, 2).T.copy()
+
+
+def _sampling_row(sequence: Sequence) -> SamplingRow:
+    return SamplingRow(
+        params=sequence.params,
+        seed=sequence.seed,
+        prompt_token_ids=sequence.prompt_token_ids,
+        output_token_ids=sequence.output_token_ids,
+        end_token_ids=sequence.eos_token_ids.union(sequence.params.stop_token_ids),
+    )

@@ -1,0 +1,102 @@
+"""What a device must be told of a step: packed into as few numbers as there is news.
+
+The device keeps a row per running sequence: its block table and the token that was drawn for it
+last. So a decode costs three numbers and, now and then, a new block; the tokens of a prompt's chunk
+come along. Knows nothing of tensors: arrays of int32, made by the host.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.scheduling.plan import ScheduledSequence, StepPlan
+
+Words = NDArray[np.int32]
+
+DRAWN = -1
+"""In place of a token's id: the one that was drawn for the row last."""
+
+NO_ROW = -1
+"""Padding: a sequence that is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketLayout:
+    """Where the parts of a packet lie. The same numbers of sequences and tokens, the same places,
+    which is what a captured graph needs."""
+
+    num_sequences: int
+    num_tokens: int
+
+    @property
+    def rows(self) -> slice:
+        """`[sequences]`: each one's row, `NO_ROW` for padding."""
+        return slice(0, self.num_sequences)
+
+    @property
+    def starts(self) -> slice:
+        """`[sequences]`: position of each one's first token in the step."""
+        return slice(self.num_sequences, 2 * self.num_sequences)
+
+    @property
+    def query_starts(self) -> slice:
+        """`[sequences + 1]`: where its tokens begin among those of the step."""
+        return slice(2 * self.num_sequences, 3 * self.num_sequences + 1)
+
+    @property
+    def token_ids(self) -> slice:
+        """`[tokens]`: ids, or `DRAWN`."""
+        return slice(3 * self.num_sequences + 1, self.size)
+
+    @property
+    def size(self) -> int:
+        """Numbers in the packet."""
+        return 3 * self.num_sequences + 1 + self.num_tokens
+
+
+class PacketWriter:
+    """Writes the packets of one device, whose rows it keeps an account of."""
+
+    def __init__(self, num_rows: int) -> None:
+        self._drawn_at = [-1] * num_rows  # position of the token that each row was drawn last
+
+    def write(self, plan: StepPlan, padding: int) -> tuple[PacketLayout, Words]:
+        """The packet of a plan, with `padding` sequences of one token after its own.
+
+        The plan is then taken to be launched: packets are written in the order of the steps.
+        """
+        scheduled = plan.scheduled
+        layout = PacketLayout(len(scheduled) + padding, plan.num_tokens + padding)
+        packet = np.zeros(layout.size, dtype=np.int32)
+        rows, starts = packet[layout.rows], packet[layout.starts]
+        rows[: len(scheduled)] = [item.row for item in scheduled]
+        rows[len(scheduled) :] = NO_ROW
+        starts[: len(scheduled)] = [item.start for item in scheduled]
+        counts = [item.num_tokens for item in scheduled] + [1] * padding
+        packet[layout.query_starts][1:] = list(accumulate(counts))
+        ids = [token for item in scheduled for token in self._token_ids(item)]
+        packet[layout.token_ids][: len(ids)] = ids
+        return layout, packet
+
+    def _token_ids(self, item: ScheduledSequence) -> list[int]:
+        row, start, stop = item.row, item.start, item.start + item.num_tokens
+        known_to_device = item.new_blocks_from > 0 and self._drawn_at[row] == start
+        self._drawn_at[row] = stop if item.samples else -1
+        if known_to_device and item.num_tokens == 1:
+            return [DRAWN]
+        assert stop <= item.sequence.num_known_tokens, "nobody can tell the device this token"
+        return item.sequence.token_ids(start, stop)
+
+
+def block_updates(plan: StepPlan) -> Words | None:
+    """Blocks that the device has not heard of, `[n, 3]`: row, index in the row's table, block."""
+    news: list[tuple[int, int, int]] = []
+    for item in plan.scheduled:
+        table, first = item.sequence.block_ids, item.new_blocks_from
+        if len(table) > first:
+            news += [(item.row, at, table[at]) for at in range(first, len(table))]
+    return np.array(news, dtype=np.int32) if news else None

@@ -1,0 +1,33 @@
+"""The tensors of one decoder layer, named, before they are laid out for whatever multiplies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Projection(NamedTuple):
+    """weight: `[out, in]`; bias: `[out]` or None."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    """`qkv` is queries, keys and values in one product: one pass over the input.
+
+    Gains of norms are `[hidden]`; `qk_norm` is `[heads + kv_heads, head_dim]`, the gain of every
+    query head, then of every key head, or None where heads are not normalized.
+    """
+
+    attention_norm: Tensor
+    qkv: Projection
+    qk_norm: Tensor | None
+    output: Projection
+    mlp_norm: Tensor
+    gate: Projection
+    up: Projection
+    down: Projection

@@ -1,0 +1,75 @@
+"""The small kernels and the invariant product, interpreted, against float64 on odd sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+pytest.importorskip("triton")
+
+from engine.models.triton_layers import rms_norm, silu_mul
+from engine.models.triton_linear import linear
+from tests.triton_interpreter import exact_numbers
+
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-8}  # half a last place, and sums in float32
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_card() -> Iterator[None]:
+    with exact_numbers():
+        yield
+
+
+def noise(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def assert_close(actual: Tensor, expected: Tensor, scale: float = 1) -> None:
+    error = TOLERANCE[actual.dtype]
+    torch.testing.assert_close(actual.double(), expected, rtol=error, atol=scale * error)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("size", [1, 16, 100, 576])
+def test_rms_norm(size: int, dtype: torch.dtype) -> None:
+    x, gain = noise(3, size, dtype=dtype), noise(size, dtype=dtype, seed=1)
+    expected = functional.rms_norm(x.double(), (size,), gain.double(), 1e-5)
+    assert_close(rms_norm(x, gain, 1e-5), expected)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("wide", [1, 33, 1500])
+def test_silu_mul(wide: int, dtype: torch.dtype) -> None:
+    both = 5 * noise(3, 2 * wide, dtype=dtype)
+    gate, up = both.double().chunk(2, dim=1)
+    assert_close(silu_mul(both), functional.silu(gate) * up)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(("rows", "columns", "depth"), [(1, 1, 1), (65, 33, 100), (3, 100, 257)])
+def test_linear(rows: int, columns: int, depth: int, dtype: torch.dtype) -> None:
+    x, weight = noise(rows, depth, dtype=dtype), noise(columns, depth, dtype=dtype, seed=1)
+    bias, added = noise(columns, dtype=dtype, seed=2), noise(rows, columns, dtype=dtype, seed=3)
+    product = x.double() @ weight.double().T
+    scale = depth**0.5
+    assert_close(linear(x, weight, None), product, scale)
+    assert_close(linear(x, weight, bias), product + bias.double(), scale)
+    assert_close(linear(x, weight, bias, added), product + bias.double() + added.double(), scale)
+
+
+def test_a_row_of_a_product_does_not_feel_the_others() -> None:
+    x, weight = noise(130, 200, dtype=torch.float32), noise(70, 200, dtype=torch.float32, seed=1)
+    together = linear(x, weight, None)
+    for count in (
+        1,
+        2,
+        37,
+        64,
+        65,
+        129,
+    ):  # at other places the interpreter's product may round anew
+        assert torch.equal(linear(x[:count], weight, None), together[:count])

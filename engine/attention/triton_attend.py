@@ -17,7 +17,12 @@ import triton.language as tl
 from engine.attention.triton_reduce import merge
 
 
-@triton.jit(do_not_specialize=["first_sequence", "num_tiles", "num_splits"])
+# One binary whatever the step: these differ from step to step, and so would where they lie in a
+# packet. Another binary is a compilation while requests wait, and perhaps another rounding.
+@triton.jit(
+    do_not_specialize=["first_sequence", "num_tiles", "num_splits"],
+    do_not_specialize_on_alignment=["rows", "query_starts", "lengths"],
+)
 def attend_kernel(
     queries,  # [tokens, heads, HEAD_DIM]
     out,  # the same; written if num_splits is 1

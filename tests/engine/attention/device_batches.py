@@ -81,7 +81,7 @@ class Step:
         order = np.random.default_rng(3).permutation(len(self.chunks) + 2)
         tables = np.zeros((len(order), self.tables.shape[1]), dtype=np.int32)
         tables[order[: len(self.chunks)]] = self.tables
-        rows = [*order[:decodes], *[0] * self.padding, *order[decodes : len(self.chunks)]]
+        rows = [*order[:decodes], *[-1] * self.padding, *order[decodes : len(self.chunks)]]
         return DeviceBatch(
             token_ids=torch.zeros(len(live), dtype=torch.int32, device=DEVICE),
             positions=positions.to(DEVICE),

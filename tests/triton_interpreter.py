@@ -2,8 +2,9 @@
 
 As it comes, the interpreter holds bfloat16 as integers: it cuts off what should be rounded, loses
 the carry where it does round, and multiplies the integers in `tl.dot`. Here torch converts, and
-products are of the numbers, added up in float32. Knows the interpreter's inside; tests of kernels
-in anything but float32 need it.
+products are of the numbers. A product is added up in float64 and rounded once, so that no BLAS's
+choice of an order shows: a sum over tiles keeps the kernel's own. Knows the interpreter's inside;
+tests of kernels in anything but float32, and of bits, need it.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def exact_numbers() -> Iterator[None]:
         return cast(self, src, dst_type)
 
     def dot(self: Any, a: Any, b: Any, d: Any, precision: Any, imprecise: Any) -> Any:
-        product = np.matmul(_convert(a, "fp32"), _convert(b, "fp32"))
-        return TensorHandle(product + d.data, d.dtype.scalar)
+        product = np.matmul(_convert(a, "fp64"), _convert(b, "fp64"))
+        return TensorHandle((product + d.data).astype(d.data.dtype), d.dtype.scalar)
 
     with patch.multiple(
         InterpreterBuilder, cast_impl=cast, create_fp_to_fp=convert, create_dot=dot

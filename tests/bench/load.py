@@ -119,10 +119,12 @@ async def open_loop(
     return time.perf_counter() - began, timelines
 
 
-def run(work: Coroutine[Any, Any, tuple[float, list[Timeline]]]) -> tuple[float, list[Timeline]]:
-    """Run the load on the cheapest loop at hand."""
+def run(
+    work: Coroutine[Any, Any, tuple[float, list[Timeline]]], *, seconds: float | None = None
+) -> tuple[float, list[Timeline]]:
+    """Run the load on the cheapest loop at hand; `TimeoutError` when it takes too long."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+        return runner.run(asyncio.wait_for(work, seconds))
 
 
 def figures(wall: float, timelines: list[Timeline], tokens: int | None) -> dict[str, float]:

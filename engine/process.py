@@ -80,6 +80,7 @@ class EngineProcess:
                 self._news.clear()
                 for message in self._arrived():
                     yield message
+                    await asyncio.sleep(0)  # whom it woke comes first: a step is an event
                 await self._news.wait()
             await asyncio.sleep(_LAST_WORDS_SECONDS)
             for message in self._arrived():

@@ -39,7 +39,8 @@ class RequestContext:
             return
         started = time.monotonic()
         request_id = _request_id(Headers(scope=scope))
-        state = {**scope.get("state", {}), "request_id": request_id}
+        # `send` as it is out here: see `straight_send`.
+        state = {**scope.get("state", {}), "request_id": request_id, "send": send}
         scope["state"] = state  # in place: the handler of bugs, outside of us, reads it too
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):

@@ -46,7 +46,7 @@ async def create_tokens(state: AppState, request: Request) -> Response:
     """`POST /tokenize`. Raises as `parse`, and `ModelNotFound`."""
     fields = parse(TokenizeRequest, await read_json(request), state.unknown_fields)
     card = _card(state, fields.model)
-    ids = state.engine.encode(_prompt(fields))
+    ids = await state.encode(_prompt(fields))
     body: dict[str, object] = {
         "count": len(ids),
         "max_model_len": card.max_model_len,

@@ -53,7 +53,7 @@ class Responses:
         fields, _ = await self._read(request)
         card = self._state.card(fields.model)
         _, context = await gather_items(self._store, fields)
-        prompt = encode(self._state.engine, card, fields, fields.tool_use(), context)
+        prompt = await encode(self._state, card, fields, fields.tool_use(), context)
         return json_response({"object": "response.input_tokens", "input_tokens": len(prompt)})
 
     async def get(self, request: Request) -> Response:

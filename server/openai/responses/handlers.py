@@ -79,8 +79,7 @@ class Responses:
         if order == "desc":
             items.reverse()
         ids = [item["id"] for item in items]
-        after = query.get("after")
-        start = ids.index(after) + 1 if after in ids else 0
+        start = _start(ids, query.get("after"))
         page = items[start : start + _limit(query.get("limit"))]
         return json_response(
             {
@@ -116,6 +115,14 @@ class Responses:
         if stored is None:
             raise ResponseNotFound(response_id)
         return stored
+
+
+def _start(ids: list[str], after: str | None) -> int:
+    if after is None:
+        return 0
+    if after not in ids:
+        raise InvalidParameter("after", after, "no item of the input has this id.")
+    return ids.index(after) + 1
 
 
 def _limit(value: str | None) -> int:

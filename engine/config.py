@@ -20,6 +20,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `kv_cache_tokens` None fits the cache to `memory_fraction` of the free memory (bounded on CPU).
     `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and of
     cache hits, bit for bit; None does so where it is offered, which is on a CPU.
+    `speculative_tokens` are guessed from a sequence's own text and checked in one step; 0 to 15,
+    offered on a CPU.
     """
 
     model: str = str(EMBEDDED_MODEL)
@@ -35,4 +37,5 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefix_cache: bool = True
     batch_invariant: bool | None = None
     native_kernels: bool = True  # on a CPU, where a compiler is
+    speculative_tokens: int = 0  # at a time, at most
     threads: int | None = None  # None: physical cores this process may use

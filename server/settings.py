@@ -91,6 +91,12 @@ class ServerSettings(BaseSettings):
         default=True,
         description="On a CPU, compile small operations with the C++ compiler that is found.",
     )
+    speculative_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="On a CPU, tokens guessed at a time from the text so far; the answer stays.",
+    )
     threads: int | None = Field(
         default=None,
         ge=1,
@@ -202,5 +208,6 @@ def engine_config(settings: ServerSettings) -> EngineConfig:
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
         native_kernels=settings.native_kernels,
+        speculative_tokens=settings.speculative_tokens,
         threads=settings.threads,
     )

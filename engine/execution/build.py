@@ -97,6 +97,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         max_num_sequences=config.max_num_sequences,
         max_num_batched_tokens=config.max_num_batched_tokens,
         max_model_len=max_model_len,
+        speculative_tokens=_speculative_tokens(config, device),
     )
     runner = _runner(config, spec, decoder, kernels, dtype, device, num_blocks, max_model_len)
     return EngineParts(
@@ -121,6 +122,13 @@ def _batch_invariant(config: EngineConfig, device: torch.device) -> bool:
     if config.batch_invariant:
         raise EngineFault("--batch-invariant is offered on a CPU only.")
     return False
+
+
+def _speculative_tokens(config: EngineConfig, device: torch.device) -> int:
+    """Raises `EngineFault` where tokens are to be guessed but each step waits for none."""
+    if config.speculative_tokens and device.type != "cpu":
+        raise EngineFault("--speculative-tokens is offered on a CPU only.")
+    return config.speculative_tokens
 
 
 def _dtype(config: EngineConfig, spec: ModelSpec, device: torch.device) -> torch.dtype:

@@ -7,6 +7,8 @@ tensor is made but the result. A row's bits depend on nothing but its own sequen
 
 from __future__ import annotations
 
+from ctypes import addressof, c_int64, c_void_p
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,7 +16,17 @@ from torch import Tensor
 from engine.attention.backend import AttentionShape
 from engine.attention.forward_batch import ForwardBatch
 from engine.attention.kv_cache import KVCache
-from engine.native.kernels import DTYPES, HEAD_DIMS, LANES, Inputs, Kernels, Shape, Step
+from engine.native.kernels import (
+    DTYPES,
+    HEAD_DIMS,
+    LANES,
+    Cache,
+    Inputs,
+    Kernels,
+    Model,
+    Shape,
+    Step,
+)
 
 
 def can_attend(shape: AttentionShape, block_size: int, dtype: torch.dtype) -> bool:
@@ -29,21 +41,34 @@ class NativeAttention:
         self._kernels = kernels
         self._shape = shape
         self._cache = cache
+        count = len(shape.windows)
+        self._arrays = (  # kept alive
+            (c_void_p * count)(*(layer.data_ptr() for layer in cache.keys)),
+            (c_void_p * count)(*(layer.data_ptr() for layer in cache.values)),
+            (c_int64 * count)(*(window or 0 for window in shape.windows)),
+        )
+        self._c_cache = Cache(*(addressof(array) for array in self._arrays))
 
     def begin(self, batch: ForwardBatch) -> NativeStepAttention:
         """Nothing to plan: the kernels read the batch's own arrays."""
-        return NativeStepAttention(self._kernels, self._shape, self._cache, batch)
+        return NativeStepAttention(self._kernels, self._shape, self._cache, self._c_cache, batch)
 
 
 class NativeStepAttention:
     """One step's batch, as the kernels see it."""
 
     def __init__(
-        self, kernels: Kernels, shape: AttentionShape, cache: KVCache, batch: ForwardBatch
+        self,
+        kernels: Kernels,
+        shape: AttentionShape,
+        cache: KVCache,
+        c_cache: Cache,
+        batch: ForwardBatch,
     ) -> None:
         self._kernels = kernels
         self._shape = shape
         self._cache = cache
+        self._c_cache = c_cache
         self._heads = shape.num_heads + 2 * shape.num_kv_heads
         tables = np.ascontiguousarray(batch.block_tables)
         self._arrays = (batch.positions, batch.slots, batch.query_starts, tables)  # kept alive
@@ -64,6 +89,10 @@ class NativeStepAttention:
             len(tables),
             tables.shape[1],
         )
+
+    def forward(self, model: Model, token_ids: Tensor, hidden: Tensor) -> None:
+        """All layers of a compiled decoder at once; see `Kernels.forward`."""
+        self._kernels.forward(model, self._c_shape, self._c_step, self._c_cache, token_ids, hidden)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See `engine.attention.backend.StepAttention.attend`."""
@@ -103,6 +132,7 @@ class NativeStepAttention:
             None if cos is None else cos.data_ptr(),
             None if sin is None else sin.data_ptr(),
             0 if cos is None else cos.stride(0),
+            None,
             None if gain is None else gain.data_ptr(),
             eps,
         )

@@ -167,7 +167,7 @@ def _attend_range(
         place = (block * KV_HEADS + kv_head) * BLOCK_SIZE + key % BLOCK_SIZE
         place = place[:, None] * HEAD_DIM + column[None, :]
         k = tl.load(keys + place, wanted, other=0.0).to(q.dtype)
-        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+        scores = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
         if IS_MASKED:
             sees = (key[None, :] <= position[:, None]) & present[None, :]
             if WINDOW > 0:
@@ -179,6 +179,6 @@ def _attend_range(
         shrink = tl.exp2(m - shift)
         v = tl.load(values + place, wanted, other=0.0).to(q.dtype)
         total = total * shrink + tl.sum(weights, 1)
-        acc = tl.dot(weights.to(q.dtype), v, acc * shrink[:, None], input_precision="ieee")
+        acc = tl.dot(weights.to(q.dtype), v, acc * shrink[:, None], input_precision="tf32x3")
         m = larger
     return m, total, acc

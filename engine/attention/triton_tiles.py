@@ -7,12 +7,14 @@ of one kind of card; nothing of kernels.
 The figures are for Hopper (H200: 132 processors, 228 KiB of shared memory each, 4.8 TB/s):
 
 - Decode reads each key once and is bound by memory. By Little's law a processor needs about
-  4.8 TB/s * 0.7 us / 132 = 25 KiB on the way at all times. A stage of 64 keys of 128 bfloat16
-  holds 2 * 16 KiB; with two of three stages in flight and two or three programs per processor
-  there is ample. Rows are the least that a tensor core takes, 16, unless a group is larger.
+  4.8 TB/s * 0.7 us / 132 = 25 KiB on the way at all times; 64 keys and values of 128 bfloat16 are
+  32 KiB. Rows are the least that a tensor core takes, 16, unless a group is larger.
+- Five stages, since keys hang on block ids that are loaded before them: the compiler then holds
+  two tiles of keys and values for a decode, 70 KiB in all, so that three programs fit a processor.
+  Three or four stages hold one.
 - A chunk is bound by arithmetic: 128 rows give two warp groups a `wgmma` of 64 rows each. At head
-  size 128, queries take 32 KiB and three stages of keys and values 96 KiB of shared memory;
-  accumulators (128 * 128) and scores (128 * 64) take 96 registers of each of 256 threads.
+  size 128, queries and three tiles of keys and values take 129 KiB of shared memory; accumulators
+  (128 * 128) and scores (128 * 64) 96 of the 190 registers of each of 256 threads.
 - Heads of up to 256 halve keys, for the same bytes. float32, which no card should serve, gets
   tiles small enough for plain multiply-adds.
 - The invariant mode has one size for both, since tensor core instructions of other sizes may add
@@ -54,7 +56,7 @@ def decode_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
     if dtype == torch.float32:
         return Tiles(_rows(16, group), 32, 4, 2)
     keys = 128 if head_dim <= 64 else 64 if head_dim <= 128 else 32
-    return Tiles(_rows(16, group), keys, 4, 3)
+    return Tiles(_rows(16, group), keys, 4, 5)
 
 
 def chunk_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
@@ -62,8 +64,8 @@ def chunk_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
     if dtype == torch.float32:
         return Tiles(_rows(32, group), 32, 4, 2)
     if head_dim <= 128:
-        return Tiles(_rows(128, group), 64, 8, 3)
-    return Tiles(_rows(128, group), 32, 8, 3)
+        return Tiles(_rows(128, group), 64, 8, 5)
+    return Tiles(_rows(128, group), 32, 8, 5)
 
 
 def invariant_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
@@ -71,8 +73,8 @@ def invariant_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
     if dtype == torch.float32:
         return Tiles(_rows(32, group), 32, 4, 2)
     if head_dim <= 128:
-        return Tiles(_rows(64, group), 64, 4, 3)
-    return Tiles(_rows(64, group), 32, 8, 3)
+        return Tiles(_rows(64, group), 64, 4, 5)
+    return Tiles(_rows(64, group), 32, 8, 5)
 
 
 def decode_splits(num_decodes: int, num_kv_heads: int, longest_context: int) -> int:

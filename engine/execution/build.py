@@ -26,8 +26,9 @@ from engine.execution.model_runner import ModelRunner
 from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
+from engine.models.native_decoder import NativeDecoder, can_decode
 from engine.models.spec import ModelSpec, load_spec
-from engine.models.weights import load_decoder
+from engine.models.weights import load_decoder, load_native_decoder
 from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.sampling.sampler import Sampler
@@ -77,17 +78,11 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
     spec = load_spec(Path(config.model))
     dtype = _dtype(config, spec, device)
     max_model_len = _max_model_len(config, spec)
-    kernels = load_kernels(config, device, announce)
+    kernels = None
+    if can_attend(_attention_shape(spec), config.block_size, dtype):
+        kernels = load_kernels(config, device, announce)
     announce("loading weights")
-    decoder = load_decoder(
-        Path(config.model),
-        spec,
-        dtype=dtype,
-        device=device,
-        max_model_len=max_model_len,
-        batch_invariant=_batch_invariant(config, device),
-        kernels=kernels,
-    )
+    decoder = _decoder(config, spec, kernels, dtype, device, max_model_len)
     announce("making the key-value cache")
     num_blocks = _num_blocks(config, spec, dtype, device, max_model_len)
     prefix_cache = PrefixCache(config.block_size) if config.prefix_cache else None
@@ -106,6 +101,28 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         blocks,
         runner,
         GrammarCompiler(partial(load_tokenizer, config.model), spec.vocab_size, spec.eos_token_ids),
+    )
+
+
+def _decoder(
+    config: EngineConfig,
+    spec: ModelSpec,
+    kernels: Kernels | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_model_len: int,
+) -> Decoder | NativeDecoder:
+    model = Path(config.model)
+    invariant = _batch_invariant(config, device)  # as the compiled one always is
+    if kernels is not None and can_decode(spec, dtype):
+        return load_native_decoder(model, spec, kernels, dtype=dtype, max_model_len=max_model_len)
+    return load_decoder(
+        model,
+        spec,
+        dtype=dtype,
+        device=device,
+        max_model_len=max_model_len,
+        batch_invariant=invariant,
     )
 
 
@@ -162,7 +179,7 @@ def _num_blocks(
 def _runner(
     config: EngineConfig,
     spec: ModelSpec,
-    decoder: Decoder,
+    decoder: Decoder | NativeDecoder,
     kernels: Kernels | None,
     dtype: torch.dtype,
     device: torch.device,
@@ -178,16 +195,9 @@ def _runner(
         dtype=dtype,
         device=device,
     )
-    shape = AttentionShape(
-        num_heads=spec.num_heads,
-        num_kv_heads=spec.num_kv_heads,
-        head_dim=spec.head_dim,
-        scale=spec.head_dim**-0.5,
-        windows=spec.layer_windows,
-    )
     return ModelRunner(
         decoder,
-        _attention(shape, cache, kernels, device),
+        _attention(_attention_shape(spec), cache, kernels, device),
         Sampler(),
         GrammarMasks(),
         BlockTables(config.max_num_sequences, -(-max_model_len // config.block_size)),
@@ -197,12 +207,22 @@ def _runner(
     )
 
 
+def _attention_shape(spec: ModelSpec) -> AttentionShape:
+    return AttentionShape(
+        num_heads=spec.num_heads,
+        num_kv_heads=spec.num_kv_heads,
+        head_dim=spec.head_dim,
+        scale=spec.head_dim**-0.5,
+        windows=spec.layer_windows,
+    )
+
+
 def _attention(
     shape: AttentionShape, cache: KVCache, kernels: Kernels | None, device: torch.device
 ) -> AttentionBackend:
     if device.type != "cpu":
         return ReferenceAttention(shape, cache)
-    if kernels is not None and can_attend(shape, cache.block_size, cache.keys[0].dtype):
+    if kernels is not None:
         return NativeAttention(kernels, shape, cache)
     return CpuAttention(shape, cache)
 

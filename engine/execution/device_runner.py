@@ -161,28 +161,26 @@ class DeviceRunner:
         masks: StepMasks | None,
         readback: Readback,
     ) -> tuple[Tensor, tuple[DeviceLogprobs, Tensor] | None]:
-        numbers = np.array([item.sequence.row for item in plan.sampling], dtype=np.int64)
+        numbers = [item.row for item in plan.sampling]
         legal = None if masks is None else (masks.rows, masks.wait())
         drawn = self._sampler.sample(logits, row_ids, numbers, legal)
         self._tables.record(row_ids, drawn.token_ids)
-        for number in numbers.tolist():
+        for number in numbers:
             self._num_generated[number] += 1
         scores = drawn.logprobs
         logprobs = None if scores is None else (scores, readback.fetch(scores.table))
         return readback.fetch(drawn.token_ids), logprobs
 
     def _occupy_rows(self, sampling: Rows[ScheduledSequence]) -> None:
-        """Tell the sampler of rows that changed hands, or were given tokens that it did not draw."""
+        """Tell the sampler of rows that changed hands, or hold tokens it did not draw."""
         for item in sampling:
-            sequence, row = item.sequence, item.sequence.row
-            assert row is not None, "only running sequences are planned"
+            sequence, row = item.sequence, item.row
             num_before = sequence.num_output_tokens + sequence.num_pending - 1
             same = self._occupants[row] is sequence and item.new_blocks_from > 0
             if not same or self._num_generated[row] != num_before:
                 assert num_before == sequence.num_output_tokens, "its tokens must all be known"
                 self._sampling_rows.set(row, _sampling_row(sequence))
                 self._occupants[row], self._num_generated[row] = sequence, num_before
-        self._sampling_rows.flush()
 
     def _score_prompts(
         self, plan: StepPlan, hidden: Tensor, readback: Readback

@@ -14,6 +14,7 @@ from engine.attention.forward_batch import BlockTables, build_forward_batch
 from engine.execution.runner import DoneStep
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
+from engine.models.native_decoder import NativeDecoder
 from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.sampler import Sampler
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
@@ -32,7 +33,7 @@ class ModelRunner:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | NativeDecoder,
         attention: AttentionBackend,
         sampler: Sampler,
         grammar_masks: GrammarMasks,

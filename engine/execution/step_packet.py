@@ -73,7 +73,7 @@ class PacketWriter:
         layout = PacketLayout(len(scheduled) + padding, plan.num_tokens + padding)
         packet = np.zeros(layout.size, dtype=np.int32)
         rows, starts = packet[layout.rows], packet[layout.starts]
-        rows[: len(scheduled)] = [item.sequence.row for item in scheduled]
+        rows[: len(scheduled)] = [item.row for item in scheduled]
         rows[len(scheduled) :] = NO_ROW
         starts[: len(scheduled)] = [item.start for item in scheduled]
         counts = [item.num_tokens for item in scheduled] + [1] * padding
@@ -83,8 +83,7 @@ class PacketWriter:
         return layout, packet
 
     def _token_ids(self, item: ScheduledSequence) -> list[int]:
-        row, start, stop = item.sequence.row, item.start, item.start + item.num_tokens
-        assert row is not None, "only running sequences are planned"
+        row, start, stop = item.row, item.start, item.start + item.num_tokens
         known_to_device = item.new_blocks_from > 0 and self._drawn_at[row] == start
         self._drawn_at[row] = stop if item.samples else -1
         if known_to_device and item.num_tokens == 1:
@@ -97,7 +96,7 @@ def block_updates(plan: StepPlan) -> Words | None:
     """Blocks that the device has not heard of, `[n, 3]`: row, index in the row's table, block."""
     news: list[tuple[int, int, int]] = []
     for item in plan.scheduled:
-        row, table, first = item.sequence.row, item.sequence.block_ids, item.new_blocks_from
-        if len(table) > first and row is not None:
-            news += [(row, at, table[at]) for at in range(first, len(table))]
+        table, first = item.sequence.block_ids, item.new_blocks_from
+        if len(table) > first:
+            news += [(item.row, at, table[at]) for at in range(first, len(table))]
     return np.array(news, dtype=np.int32) if news else None

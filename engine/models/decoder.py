@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from engine.attention.backend import RotatingStepAttention, StepAttention
+from engine.models.layer_weights import LayerWeights, Projection
 from engine.models.layers import RMSNorm, RotaryEmbedding, Rotation
-from engine.models.linear import Linear
+from engine.models.linear import Linear, make_linear
 from engine.models.spec import ModelSpec
 
 
@@ -34,6 +35,24 @@ class DecoderLayer:
     gate: Linear
     up: Linear
     down: Linear
+
+    @classmethod
+    def packed(cls, weights: LayerWeights, eps: float, *, batch_invariant: bool) -> DecoderLayer:
+        """In the best form for the weights' device and dtype, see `make_linear`."""
+
+        def linear(projection: Projection) -> Linear:
+            return make_linear(*projection, batch_invariant=batch_invariant)
+
+        return cls(
+            attention_norm=RMSNorm(weights.attention_norm, eps),
+            qkv=linear(weights.qkv),
+            qk_norm=None if weights.qk_norm is None else RMSNorm(weights.qk_norm, eps),
+            output=linear(weights.output),
+            mlp_norm=RMSNorm(weights.mlp_norm, eps),
+            gate=linear(weights.gate),
+            up=linear(weights.up),
+            down=linear(weights.down),
+        )
 
 
 class Decoder:

@@ -16,22 +16,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.models.rope import RopeSpec, rotation_tables
-from engine.native.kernels import DTYPES, LANES, Kernels
 
 
 class RMSNorm:
     """`x / sqrt(mean(x^2) + eps) * gain` over the last dimension (arXiv 1910.07467).
 
     `gain` is `[size]`, or `[heads, size]` to norm `[rows, heads, size]` with a gain per head.
-    `kernels` do the work where there are any.
     """
 
-    def __init__(self, gain: Tensor, eps: float, kernels: Kernels | None = None) -> None:
+    def __init__(self, gain: Tensor, eps: float) -> None:
         self._size = gain.shape[-1]
         self.eps = self._eps = eps
         self.gain = self._gain = gain.contiguous()
-        known = gain.dim() == 1 and self._size % LANES == 0 and gain.dtype in DTYPES
-        self._kernels = kernels if known and gain.device.type == "cpu" else None
         # With the sum in place of the mean, the root is too large by sqrt(size): put into the
         # gain. `mean` is the one expensive call on a CPU.
         self._sum_gain = gain * self._size**0.5
@@ -40,8 +36,6 @@ class RMSNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: `[rows, ..., size]`, contiguous; returns a new tensor of the same shape."""
-        if self._kernels is not None:
-            return self._kernels.rms_norm(x, self._gain, self._eps)
         if self._by_sum:
             scale = (x * x).sum(-1, keepdim=True).add_(self._sum_eps).rsqrt_()
             return (x * scale).mul_(self._sum_gain)
@@ -64,12 +58,12 @@ class RotaryEmbedding:
         cos, sin = rotation_tables(rope, head_dim, max_len)
         # The minus of the rotated first half sits in the table, so that applying has no negation.
         table = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
-        self._table = table.to(device, dtype)  # [max_len, 2, head_dim]
+        self.table = table.to(device, dtype)  # [max_len, 2, head_dim]
         self._half = head_dim // 2
 
     def prepare(self, positions: Tensor) -> Rotation:
         """Fetch the angles of `positions` `[tokens]` int64 once, for all layers."""
-        cos, sin = self._table.index_select(0, positions).unsqueeze(2).unbind(1)
+        cos, sin = self.table.index_select(0, positions).unsqueeze(2).unbind(1)
         return Rotation(cos, sin)
 
     def rotate_(self, heads: Tensor, rotation: Rotation) -> Tensor:

@@ -6,7 +6,7 @@ and packed at a time, so that little more than the packed model is ever in memor
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from torch import Tensor
 from engine.errors import ModelLoadError
 from engine.models.checkpoint import Checkpoint
 from engine.models.decoder import Decoder, DecoderLayer
+from engine.models.layer_weights import LayerWeights, Projection
 from engine.models.layers import RMSNorm, RotaryEmbedding
-from engine.models.linear import Linear, make_linear
+from engine.models.linear import make_linear
+from engine.models.native_decoder import NativeDecoder, NativeLayer
 from engine.models.spec import ModelSpec
 from engine.native.kernels import Kernels
 
@@ -30,7 +32,6 @@ def load_decoder(
     device: torch.device,
     max_model_len: int,
     batch_invariant: bool,
-    kernels: Kernels | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Decoder:
     """Read the weights and build the decoder.
@@ -39,26 +40,52 @@ def load_decoder(
         dtype: what to compute in, whatever the checkpoint was saved in.
         max_model_len: positions that the decoder must know, in tokens.
         batch_invariant: a row's result must not depend on the rows beside it.
-        kernels: compiled forms of the small operations, where there are any.
         progress: told the share of layers that are done, 0 to 1.
 
     Raises:
         ModelLoadError: something is missing, spare, or of another shape than the config says.
     """
     with Checkpoint(model_dir) as checkpoint:
-        loader = _Loader(checkpoint, spec, dtype, device, batch_invariant, kernels)
-        layers: list[DecoderLayer] = []
-        for number in range(spec.num_layers):
-            layers.append(loader.layer(number))
-            if progress is not None:
-                progress(len(layers) / spec.num_layers)
-        embedding = loader.tensor("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size)
+        reader = _Reader(checkpoint, spec, dtype, device)
+        layers = [
+            DecoderLayer.packed(weights, spec.rms_norm_eps, batch_invariant=batch_invariant)
+            for weights in reader.layers(progress)
+        ]
+        embedding = reader.embedding()
         decoder = Decoder(
             spec,
             embedding=embedding,
             layers=layers,
-            norm=loader.norm("model.norm", spec.hidden_size),
-            head=loader.head(embedding),
+            norm=RMSNorm(reader.final_norm(), spec.rms_norm_eps),
+            head=make_linear(reader.head(embedding), None, batch_invariant=batch_invariant),
+            rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
+        )
+        _refuse_spare(checkpoint.not_taken(), spec)
+    return decoder
+
+
+def load_native_decoder(
+    model_dir: Path,
+    spec: ModelSpec,
+    kernels: Kernels,
+    *,
+    dtype: torch.dtype,
+    max_model_len: int,
+    progress: Callable[[float], None] | None = None,
+) -> NativeDecoder:
+    """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes."""
+    device = torch.device("cpu")
+    with Checkpoint(model_dir) as checkpoint:
+        reader = _Reader(checkpoint, spec, dtype, device)
+        layers = [NativeLayer(weights) for weights in reader.layers(progress)]
+        embedding = reader.embedding()
+        decoder = NativeDecoder(
+            kernels,
+            spec,
+            embedding=embedding,
+            layers=layers,
+            norm=reader.final_norm(),
+            head=reader.head(embedding),
             rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
         )
         _refuse_spare(checkpoint.not_taken(), spec)
@@ -66,76 +93,73 @@ def load_decoder(
 
 
 @dataclass(frozen=True, slots=True)
-class _Loader:
-    """Takes tensors from the checkpoint and makes parts of the decoder."""
+class _Reader:
+    """Takes tensors from the checkpoint, a layer at a time."""
 
     checkpoint: Checkpoint
     spec: ModelSpec
     dtype: torch.dtype
     device: torch.device
-    batch_invariant: bool
-    kernels: Kernels | None
 
-    def layer(self, number: int) -> DecoderLayer:
-        spec, prefix = self.spec, f"model.layers.{number}."
-        hidden, wide = spec.hidden_size, spec.intermediate_size
-        queries = spec.num_heads * spec.head_dim
-        return DecoderLayer(
-            attention_norm=self.norm(f"{prefix}input_layernorm", hidden),
-            qkv=self._qkv(f"{prefix}self_attn."),
-            qk_norm=self._qk_norm(f"{prefix}self_attn.") if spec.qk_norm else None,
-            output=self._linear(
-                f"{prefix}self_attn.o_proj", hidden, queries, bias=spec.output_bias
-            ),
-            mlp_norm=self.norm(f"{prefix}post_attention_layernorm", hidden),
-            gate=self._linear(f"{prefix}mlp.gate_proj", wide, hidden, bias=spec.mlp_bias),
-            up=self._linear(f"{prefix}mlp.up_proj", wide, hidden, bias=spec.mlp_bias),
-            down=self._linear(f"{prefix}mlp.down_proj", hidden, wide, bias=spec.mlp_bias),
-        )
+    def layers(self, progress: Callable[[float], None] | None) -> Iterator[LayerWeights]:
+        for number in range(self.spec.num_layers):
+            yield self._layer(f"model.layers.{number}.")
+            if progress is not None:
+                progress((number + 1) / self.spec.num_layers)
 
-    def norm(self, name: str, size: int) -> RMSNorm:
-        gain = self.tensor(f"{name}.weight", size)
-        return RMSNorm(gain, self.spec.rms_norm_eps, self.kernels)
+    def embedding(self) -> Tensor:
+        spec = self.spec
+        return self._tensor("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size)
 
-    def head(self, embedding: Tensor) -> Linear:
+    def final_norm(self) -> Tensor:
+        return self._tensor("model.norm.weight", self.spec.hidden_size)
+
+    def head(self, embedding: Tensor) -> Tensor:
         """The output layer: the embedding table itself where the two are tied."""
         if self.spec.tie_word_embeddings:
-            return make_linear(embedding, None, batch_invariant=self.batch_invariant)
-        return self._linear("lm_head", self.spec.vocab_size, self.spec.hidden_size, bias=False)
+            return embedding
+        return self._tensor("lm_head.weight", self.spec.vocab_size, self.spec.hidden_size)
 
-    def tensor(self, name: str, *shape: int) -> Tensor:
+    def _layer(self, prefix: str) -> LayerWeights:
+        spec = self.spec
+        hidden, wide = spec.hidden_size, spec.intermediate_size
+        attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
+        queries = spec.num_heads * spec.head_dim
+        return LayerWeights(
+            attention_norm=self._tensor(f"{prefix}input_layernorm.weight", hidden),
+            qkv=self._qkv(attention),
+            qk_norm=self._qk_norm(attention) if spec.qk_norm else None,
+            output=self._projection(f"{attention}o_proj", hidden, queries, biased=spec.output_bias),
+            mlp_norm=self._tensor(f"{prefix}post_attention_layernorm.weight", hidden),
+            gate=self._projection(f"{mlp}gate_proj", wide, hidden, biased=spec.mlp_bias),
+            up=self._projection(f"{mlp}up_proj", wide, hidden, biased=spec.mlp_bias),
+            down=self._projection(f"{mlp}down_proj", hidden, wide, biased=spec.mlp_bias),
+        )
+
+    def _tensor(self, name: str, *shape: int) -> Tensor:
         return self.checkpoint.take(name, shape).to(self.device, self.dtype)
 
-    def _linear(self, name: str, wide: int, narrow: int, *, bias: bool) -> Linear:
-        return make_linear(
-            self.tensor(f"{name}.weight", wide, narrow),
-            self.tensor(f"{name}.bias", wide) if bias else None,
-            batch_invariant=self.batch_invariant,
-        )
+    def _projection(self, name: str, out: int, into: int, *, biased: bool) -> Projection:
+        weight = self._tensor(f"{name}.weight", out, into)
+        return Projection(weight, self._tensor(f"{name}.bias", out) if biased else None)
 
-    def _qkv(self, prefix: str) -> Linear:
-        """Queries, keys and values as one product: one call, and one pass over the input."""
+    def _qkv(self, prefix: str) -> Projection:
         spec = self.spec
         queries, keys = spec.num_heads * spec.head_dim, spec.num_kv_heads * spec.head_dim
-        parts = (("q_proj", queries), ("k_proj", keys), ("v_proj", keys))
-        weights = [
-            self.tensor(f"{prefix}{part}.weight", size, spec.hidden_size) for part, size in parts
+        parts = [
+            self._projection(f"{prefix}{part}", size, spec.hidden_size, biased=spec.qkv_bias)
+            for part, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys))
         ]
-        biases = [
-            self.tensor(f"{prefix}{part}.bias", size) for part, size in parts if spec.qkv_bias
-        ]
-        return make_linear(
-            torch.cat(weights),
-            torch.cat(biases) if biases else None,
-            batch_invariant=self.batch_invariant,
-        )
+        biases = [part.bias for part in parts if part.bias is not None]
+        weight = torch.cat([part.weight for part in parts])
+        return Projection(weight, torch.cat(biases) if biases else None)
 
-    def _qk_norm(self, prefix: str) -> RMSNorm:
+    def _qk_norm(self, prefix: str) -> Tensor:
         spec = self.spec
-        query_gain = self.tensor(f"{prefix}q_norm.weight", spec.head_dim)
-        key_gain = self.tensor(f"{prefix}k_norm.weight", spec.head_dim)
+        query_gain = self._tensor(f"{prefix}q_norm.weight", spec.head_dim)
+        key_gain = self._tensor(f"{prefix}k_norm.weight", spec.head_dim)
         gains = [query_gain.expand(spec.num_heads, -1), key_gain.expand(spec.num_kv_heads, -1)]
-        return RMSNorm(torch.cat(gains), spec.rms_norm_eps)
+        return torch.cat(gains)
 
 
 def _refuse_spare(names: list[str], spec: ModelSpec) -> None:

@@ -73,6 +73,8 @@ def _cache() -> Path:
 def _key(compiler: str, openmp: Path) -> str:
     """Changes with the source, the compiler, the processor and torch."""
     digest = hashlib.sha256(SOURCE.read_bytes())
+    for header in sorted(SOURCE.parent.glob("*.h")):
+        digest.update(header.read_bytes())
     info = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     processor = [line for line in info if line.startswith(("flags", "Features", "model name"))]
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS)

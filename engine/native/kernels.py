@@ -45,6 +45,52 @@ class Step(Structure):
     ]
 
 
+class Cache(Structure):
+    """Keys and values of each layer, and its window (0: all keys), as arrays."""
+
+    _fields_ = [("keys", c_void_p), ("values", c_void_p), ("windows", c_void_p)]
+
+
+class Linear(Structure):
+    """Weights as `engine.native.packing` lays them out, and a float32 bias or none."""
+
+    _fields_ = [
+        ("weight", c_void_p),
+        ("bias", c_void_p),
+        ("into", c_int64),
+        ("out", c_int64),
+    ]
+
+
+class Layer(Structure):
+    """One decoder layer."""
+
+    _fields_ = [
+        ("attention_norm", c_void_p),
+        ("qkv", Linear),
+        ("qk_norm", c_void_p),
+        ("output", Linear),
+        ("mlp_norm", c_void_p),
+        ("gate_up", Linear),
+        ("down", Linear),
+    ]
+
+
+class Model(Structure):
+    """A decoder without its head; `layers` is an array of `Layer`."""
+
+    _fields_ = [
+        ("layers", POINTER(Layer)),
+        ("embedding", c_void_p),
+        ("norm", c_void_p),
+        ("angles", c_void_p),
+        ("num_layers", c_int64),
+        ("hidden", c_int64),
+        ("wide", c_int64),
+        ("eps", c_float),
+    ]
+
+
 class Inputs(Structure):
     """Queries, keys and values of one layer, and what is still to be done to them."""
 
@@ -56,6 +102,7 @@ class Inputs(Structure):
         ("cos", c_void_p),
         ("sin", c_void_p),
         ("angle_stride", c_int64),
+        ("angle_rows", c_void_p),
         ("gain", c_void_p),
         ("eps", c_float),
     ]
@@ -79,18 +126,20 @@ class Kernels:
             c_int,
         ]
         self._attend.restype = c_int
-        self._rms_norm = library.diglot_rms_norm
-        self._rms_norm.argtypes = [
+        self._forward = library.diglot_forward
+        self._forward.argtypes = [
+            POINTER(Model),
+            POINTER(Shape),
+            POINTER(Step),
+            POINTER(Cache),
             c_void_p,
             c_void_p,
-            c_void_p,
-            c_int64,
-            c_int64,
-            c_float,
-            c_int,
             c_int,
         ]
-        self._rms_norm.restype = None
+        self._forward.restype = None
+        self._linear = library.diglot_linear
+        self._linear.argtypes = [POINTER(Linear), c_void_p, c_void_p, c_int64, c_int, c_int]
+        self._linear.restype = None
 
     def attend(
         self,
@@ -116,17 +165,35 @@ class Kernels:
         )
         assert not failed, "heads of other sizes are not given to these kernels"
 
-    def rms_norm(self, x: Tensor, gain: Tensor, eps: float) -> Tensor:
-        """`x / sqrt(mean(x^2) + eps) * gain`; x: `[rows, size]`, gain: `[size]`."""
-        y = torch.empty_like(x)
-        rows, size = x.shape
-        self._rms_norm(
+    def forward(
+        self,
+        model: Model,
+        shape: Shape,
+        step: Step,
+        cache: Cache,
+        token_ids: Tensor,
+        hidden: Tensor,
+    ) -> None:
+        """All layers and the last norm for one step: writes its keys and values to the cache and
+        hidden states `[tokens, hidden]` to `hidden`. token_ids: `[tokens]` int64."""
+        self._forward(
+            byref(model),
+            byref(shape),
+            byref(step),
+            byref(cache),
+            token_ids.data_ptr(),
+            hidden.data_ptr(),
+            hidden.dtype == torch.bfloat16,
+        )
+
+    def linear(self, weights: Linear, x: Tensor) -> Tensor:
+        """`x W^T + b` in float32; x: `[rows, into]`."""
+        y = torch.empty(x.shape[0], weights.out)
+        self._linear(
+            byref(weights),
             x.data_ptr(),
-            gain.data_ptr(),
             y.data_ptr(),
-            rows,
-            size,
-            eps,
+            x.shape[0],
             torch.get_num_threads(),
             x.dtype == torch.bfloat16,
         )

@@ -33,8 +33,8 @@ from engine.sampling.sampling_batch import (
 from engine.sampling.upload import num_words, pack_bits, upload
 from engine.sampling_params import SamplingParams
 
-_INTEGERS = ("seed", "num_generated", "top_k", "min_tokens", "num_biases", "num_bans", "restricted")
-_REALS = ("temperature", "top_p", "log_min_p", "frequency", "presence", "repetition")
+_NUM_INTEGERS = 7
+_NUM_REALS = 6
 
 
 class Feature(enum.IntFlag):
@@ -51,26 +51,50 @@ class Feature(enum.IntFlag):
 
 
 class SamplingRows:
-    """Tables with one entry per row, on the device; see the column names at the top.
+    """Tables on the device with one entry per row.
 
-    Integers are int64: `seed` has the bits of the 64-bit seed, `top_k` is 0 and `restricted` (to
-    `allowed_bits`) is 0 where off, `min_tokens` is the number of generated tokens at which the
-    ban of `bans` ends, and `num_biases` and `num_bans` are the lengths of the lists. Reals are
-    float64: `temperature` is 0 in greedy rows, `top_p` 1 and `log_min_p` -inf where off.
+    seed, num_generated, top_k, min_tokens, num_biases, num_bans, restricted
+                 int64 [rows]: the seed's 64 bits; the tokens so far, the position of the next
+                 uniform; 0 where off; the number of tokens with which the ban ends; the lengths
+                 of the lists; whether `allowed_bits` binds the row
+    temperature, top_p, log_min_p, frequency, presence, repetition
+                 float64 [rows]: 0 in greedy rows; 1 where off; -inf where off; the penalties
+    biases, bans the lists: what to add to which logit, and the ids banned at first
+    penalties    counts of tokens
+    allowed_bits int32 [rows, words], bit i % 32 of word i // 32 for id i; None until a row is
+                 restricted
 
-    Each column is a strided view of one table, `stride` entries from row to row.
+    The columns are views of one table, `stride` entries apart from row to row.
     """
 
     def __init__(self, num_rows: int, vocab_size: int, device: torch.device | str) -> None:
         self.vocab_size = vocab_size
         self.device = torch.device(device)
-        self.stride = len(_INTEGERS) + len(_REALS)
+        self.stride = _NUM_INTEGERS + _NUM_REALS
         shape = (num_rows, self.stride)
         self._table = torch.zeros(shape, dtype=torch.int64, device=self.device)
+        # In the order of `_integers` and `_reals`.
+        (
+            self.seed,
+            self.num_generated,
+            self.top_k,
+            self.min_tokens,
+            self.num_biases,
+            self.num_bans,
+            self.restricted,
+        ) = self._table[:, :_NUM_INTEGERS].unbind(1)
+        (
+            self.temperature,
+            self.top_p,
+            self.log_min_p,
+            self.frequency,
+            self.presence,
+            self.repetition,
+        ) = self._table.view(torch.float64)[:, _NUM_INTEGERS:].unbind(1)
         self.penalties = PenaltyRows(num_rows, vocab_size, self.device)
         self.biases = RowLists(num_rows, self.device)
         self.bans = RowLists(num_rows, self.device)
-        self.allowed_bits: Tensor | None = None  # int32 [rows, words]; once a row is restricted
+        self.allowed_bits: Tensor | None = None
         self._staged: dict[int, NDArray[np.int64]] = {}
         self._staged_bits: dict[int, NDArray[np.int32]] = {}
         # One entry more than rows: padding has the number -1, and asks for nothing.
@@ -78,12 +102,6 @@ class SamplingRows:
         self._min_tokens = np.zeros(num_rows + 1, dtype=np.int64)
         self._num_generated = np.zeros(num_rows + 1, dtype=np.int64)
         self._top_n = np.full(num_rows + 1, -1, dtype=np.int64)
-
-    def column(self, name: str) -> Tensor:
-        """One value of every row: [rows], int64 or float64."""
-        if name in _INTEGERS:
-            return self._table[:, _INTEGERS.index(name)]
-        return self._table.view(torch.float64)[:, len(_INTEGERS) + _REALS.index(name)]
 
     def set(self, row: int, occupant: SamplingRow) -> None:
         """Stage a new occupant of a row; nothing of the one before stays.
@@ -96,16 +114,8 @@ class SamplingRows:
         biases, allowed = params.logit_bias, params.allowed_token_ids
         for ids in (bans, biases, allowed or ()):
             self._check(ids)
-        integers = {
-            "seed": _signed(occupant.seed),
-            "num_generated": num_generated,
-            "top_k": row_top_k(params, self.vocab_size) or 0,
-            "min_tokens": min(params.min_tokens, FOREVER),
-            "num_biases": len(biases),
-            "num_bans": len(bans),
-            "restricted": allowed is not None,
-        }
-        self._staged[row] = _record(row, integers, _reals(params))
+        integers = _integers(occupant, len(bans), self.vocab_size)
+        self._staged[row] = np.concatenate(([row], integers, _reals(params).view(np.int64)))
         if biases:
             self.biases.stage(row, list(biases), list(biases.values()))
         if bans:
@@ -114,8 +124,8 @@ class SamplingRows:
             self._staged_bits[row] = pack_bits(allowed, self.vocab_size)
         if params.uses_penalties:
             self._stage_history(row, occupant)
-        self._features[row] = _features(params, bool(bans), integers["top_k"])
-        self._min_tokens[row] = integers["min_tokens"]
+        self._features[row] = _features(params, bool(bans), self.vocab_size)
+        self._min_tokens[row] = min(params.min_tokens, FOREVER)
         self._num_generated[row] = num_generated
         self._top_n[row] = -1 if params.logprobs is None else params.logprobs
 
@@ -171,33 +181,41 @@ class SamplingRows:
         assert inside, "id not in vocabulary"
 
 
-def _reals(params: SamplingParams) -> dict[str, float]:
+def _integers(occupant: SamplingRow, num_bans: int, vocab_size: int) -> NDArray[np.int64]:
+    params = occupant.params
+    values = (
+        _signed(occupant.seed),
+        len(occupant.output_token_ids),
+        row_top_k(params, vocab_size) or 0,
+        min(params.min_tokens, FOREVER),
+        len(params.logit_bias),
+        num_bans,
+        params.allowed_token_ids is not None,
+    )
+    return np.array(values, dtype=np.int64)
+
+
+def _reals(params: SamplingParams) -> NDArray[np.float64]:
     top_p, log_min_p = row_top_p(params), row_log_min_p(params)
-    return {
-        "temperature": 0.0 if params.greedy else row_temperature(params) or 1.0,
-        "top_p": 1.0 if top_p is None else top_p,
-        "log_min_p": -math.inf if log_min_p is None else log_min_p,
-        "frequency": params.frequency_penalty,
-        "presence": params.presence_penalty,
-        "repetition": params.repetition_penalty,
-    }
+    values = (
+        0.0 if params.greedy else row_temperature(params) or 1.0,
+        1.0 if top_p is None else top_p,
+        -math.inf if log_min_p is None else log_min_p,
+        params.frequency_penalty,
+        params.presence_penalty,
+        params.repetition_penalty,
+    )
+    return np.array(values, dtype=np.float64)
 
 
-def _record(row: int, integers: dict[str, int], reals: dict[str, float]) -> NDArray[np.int64]:
-    """The row's number and its entries in the order of the table: int64 [1 + columns]."""
-    words = np.array([row, *(integers[name] for name in _INTEGERS)], dtype=np.int64)
-    values = np.array([reals[name] for name in _REALS], dtype=np.float64)
-    return np.concatenate((words, values.view(np.int64)))
-
-
-def _features(params: SamplingParams, bans: bool, top_k: int) -> Feature:
+def _features(params: SamplingParams, bans: bool, vocab_size: int) -> Feature:
     used = {
         Feature.PENALTIES: params.uses_penalties,
         Feature.LOGIT_BIAS: bool(params.logit_bias),
         Feature.ALLOWED_IDS: params.allowed_token_ids is not None,
         Feature.BANNED_ENDS: bans,
         Feature.TEMPERATURE: row_temperature(params) is not None,
-        Feature.TRUNCATION: top_k > 0 or row_top_p(params) is not None,
+        Feature.TRUNCATION: (row_top_k(params, vocab_size), row_top_p(params)) != (None, None),
         Feature.DRAW: not params.greedy,
         Feature.LOGPROBS: params.logprobs is not None,
     }

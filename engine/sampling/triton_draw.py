@@ -6,6 +6,9 @@ which the cumulative weight, in the order of ids, passes the row's uniform, and 
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
+# pyright: reportCallIssue=false
+# A kernel's launch options stand in no signature.
+
 from __future__ import annotations
 
 import torch
@@ -19,6 +22,8 @@ from engine.sampling.tiles import Tiles
 from engine.sampling.triton_keys import fixed_point, from_key, row_best, to_key
 from engine.sampling.triton_logits import ShapedLogits
 from engine.sampling.triton_truncate import Borders
+
+_ULP = tl.constexpr(2.0**-53)
 
 
 @triton.jit
@@ -91,9 +96,9 @@ def _uniform(seed, position):
     low = (position & 0xFFFFFFFF).to(tl.uint32)
     high = (position >> 32).to(tl.uint32)
     zero = low * 0
-    first, second, _, _ = tl.philox(seed, low, high, zero, zero)
-    bits = ((first.to(tl.int64) >> 5) << 26) | (second.to(tl.int64) >> 6)
-    return bits.to(tl.float64) * (2.0**-53)
+    words = tl.philox(seed, low, high, zero, zero)
+    bits = ((words[0].to(tl.int64) >> 5) << 26) | (words[1].to(tl.int64) >> 6)
+    return bits.to(tl.float64) * _ULP
 
 
 @triton.jit
@@ -225,7 +230,8 @@ def draw_tokens(
     """One token per row, which the rows' state then counts; 0 for padding. Returns int64 [rows]."""
     device, z = row_ids.device, shaped.values
     one = float(fixed_point_one(tiles.vocab_size))
-    sums = torch.empty((2, *tiles.grid), dtype=torch.int64, device=device)
+    sums = torch.empty(tiles.grid, dtype=torch.int64, device=device)
+    ties = torch.empty_like(sums)
     tokens = torch.empty(tiles.num_rows, dtype=torch.int64, device=device)
     border, room = (None, None) if borders is None else (borders.border, borders.room)
     draws = bool(features & Feature.DRAW)
@@ -234,14 +240,14 @@ def draw_tokens(
             z,
             z.stride(0),
             row_ids,
-            rows.column("temperature"),
-            rows.column("log_min_p"),
+            rows.temperature,
+            rows.log_min_p,
             rows.stride,
             shaped.best,
             tiles.per_row,
             border,
-            sums[0],
-            sums[1],
+            sums,
+            ties,
             tiles.vocab_size,
             ONE=one,
             TRUNCATE=borders is not None,
@@ -253,18 +259,18 @@ def draw_tokens(
         z,
         z.stride(0),
         row_ids,
-        rows.column("seed"),
-        rows.column("num_generated"),
-        rows.column("temperature"),
-        rows.column("log_min_p"),
+        rows.seed,
+        rows.num_generated,
+        rows.temperature,
+        rows.log_min_p,
         rows.stride,
         shaped.best,
         shaped.token,
         tiles.per_row,
         border,
         room,
-        sums[0],
-        sums[1],
+        sums,
+        ties,
         rows.penalties.counts,
         tokens,
         tiles.vocab_size,

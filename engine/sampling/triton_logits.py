@@ -6,6 +6,9 @@ not fused and divisions are exact, so that a logit comes out as the stages in to
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
+# pyright: reportCallIssue=false
+# A kernel's launch options stand in no signature.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -160,6 +163,7 @@ def _mask_kernel(
         z = tl.div_rn(z, tl.where(temperature > 0, temperature, 1.0))
     if STORE:
         tl.store(out_ptr + index * vocab_size + ids, z, mask=inside)
+    z = tl.where(z == z, z, float("-inf"))  # NaN would be the best of all
     best = tl.max(z, axis=0)
     place = index * tl.num_programs(1) + tile
     tl.store(tile_best_ptr + place, best)
@@ -208,7 +212,7 @@ def shape_logits(
         _bias_kernel[(tiles.num_rows,)](
             source,
             row_ids,
-            rows.column("num_biases"),
+            rows.num_biases,
             rows.stride,
             rows.biases.ids,
             rows.biases.values,
@@ -221,9 +225,9 @@ def shape_logits(
         _ban_kernel[(tiles.num_rows,)](
             source,
             row_ids,
-            rows.column("num_generated"),
-            rows.column("min_tokens"),
-            rows.column("num_bans"),
+            rows.num_generated,
+            rows.min_tokens,
+            rows.num_bans,
             rows.stride,
             rows.bans.ids,
             rows.bans.stride,
@@ -231,7 +235,7 @@ def shape_logits(
             BLOCK=_LIST_BLOCK,
             num_warps=1,
         )
-    return _mask(source, row_ids, rows, features, legal, tiles)
+    return _mask(logits, source, row_ids, rows, features, legal, tiles)
 
 
 def _penalize(
@@ -245,9 +249,9 @@ def _penalize(
         logits.stride(0),
         out,
         row_ids,
-        rows.column("frequency"),
-        rows.column("presence"),
-        rows.column("repetition"),
+        rows.frequency,
+        rows.presence,
+        rows.repetition,
         rows.stride,
         counts,
         prompt_bits,
@@ -262,6 +266,7 @@ def _penalize(
 
 
 def _mask(
+    logits: Tensor,
     source: Tensor,
     row_ids: Tensor,
     rows: SamplingRows,
@@ -269,11 +274,13 @@ def _mask(
     legal: LegalBits | None,
     tiles: Tiles,
 ) -> ShapedLogits:
+    """Stages 3 and 4, on the logits themselves or, in place, on a copy that the first two made."""
     allowed = rows.allowed_bits
-    changes = legal is not None or features & (Feature.ALLOWED_IDS | Feature.TEMPERATURE)
+    changing = Feature.ALLOWED_IDS | Feature.TEMPERATURE
+    changes = legal is not None or features & changing
     store = bool(changes and features & Feature.DRAW)
     out = source
-    if store:
+    if store and source is logits:
         out = torch.empty(source.shape, dtype=torch.float32, device=source.device)
     best = torch.empty(tiles.grid, dtype=torch.float32, device=source.device)
     token = torch.empty(tiles.grid, dtype=torch.int32, device=source.device)
@@ -282,8 +289,8 @@ def _mask(
         source.stride(0),
         out,
         row_ids,
-        rows.column("temperature"),
-        rows.column("restricted"),
+        rows.temperature,
+        rows.restricted,
         rows.stride,
         None if legal is None else legal.row_of,
         None if legal is None else legal.bits,

@@ -52,7 +52,7 @@ class TritonSampler:
         self,
         logits: Tensor,
         row_ids: Tensor,
-        row_numbers: Sequence[int],
+        row_numbers: Sequence[int] | NDArray[np.int64],
         legal: Legal | None = None,
     ) -> DeviceTokens:
         """One token per row, counted into the rows' state; staged rows are brought over first.
@@ -93,10 +93,11 @@ class TritonSampler:
 
 
 def _legal_bits(legal: Legal, num_rows: int, device: torch.device) -> LegalBits:
-    """Both parts in a single copy."""
+    """Both parts in a single copy, the second aligned like the first."""
     places, bits = legal
-    packed = np.full(num_rows + bits.size, -1, dtype=np.int32)
+    begin = -(-num_rows // 4) * 4
+    packed = np.full(begin + bits.size, -1, dtype=np.int32)
     packed[list(places)] = np.arange(len(places))
-    packed[num_rows:] = bits.reshape(-1)
+    packed[begin:] = bits.reshape(-1)
     staged = upload(packed, device)
-    return LegalBits(staged[:num_rows], staged[num_rows:].view(bits.shape))
+    return LegalBits(staged[:num_rows], staged[begin:].view(bits.shape))

@@ -10,6 +10,9 @@ shows.
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
+# pyright: reportCallIssue=false
+# A kernel's launch options stand in no signature.
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -26,10 +29,9 @@ from engine.sampling.triton_keys import fixed_point, from_key, row_best, to_key
 from engine.sampling.triton_logits import ShapedLogits
 
 _BINS = tl.constexpr(64)
-_BINS_PER_NAT = tl.constexpr(
-    4.0
-)  # 16 nats in all: beyond lies a ten-millionth of the best's weight
-_ROUNDING = tl.constexpr(1.001)  # a bin's bound stands above whatever the exponential rounds to
+# 16 nats in all, down to a ten-millionth of the best token's weight.
+_BINS_PER_NAT = tl.constexpr(4.0)
+_SLACK = tl.constexpr(1.001)  # keeps a bin's bounds clear of how the exponential rounds
 _DIGIT_BITS = tl.constexpr(4)
 _DIGIT_VALUES = tl.constexpr(16)
 _DIGITS = tl.constexpr(8)
@@ -77,7 +79,7 @@ def _survey_kernel(
     total = tl.sum(fixed_point(z, best, ONE), axis=0)
     tl.store(tile_total_ptr + index * num_tiles + tile, total)
     counts = tl.histogram(_bin(z, best), _BINS, mask=z > float("-inf"))
-    tl.atomic_add(counts_ptr + index * _BINS + tl.arange(0, _BINS), counts)
+    tl.atomic_add(counts_ptr + index * _BINS + tl.arange(0, _BINS), counts, sem="relaxed")
 
 
 @triton.jit
@@ -88,28 +90,39 @@ def _nucleus_target(total, top_p):
 
 
 @triton.jit
-def _row_total(tile_total_ptr, index, num_tiles, TILES: tl.constexpr):
+def _row_sum(tile_sum_ptr, index, num_tiles, TILES: tl.constexpr):
     tiles = tl.arange(0, TILES)
-    totals = tl.load(tile_total_ptr + index * num_tiles + tiles, mask=tiles < num_tiles, other=0)
-    return tl.sum(totals, axis=0)
+    sums = tl.load(tile_sum_ptr + index * num_tiles + tiles, mask=tiles < num_tiles, other=0)
+    return tl.sum(sums, axis=0)
 
 
 @triton.jit
-def _last_bin(counts, top_k, top_p, total, ONE: tl.constexpr):
-    """The first bin such that it and those before it hold all tokens that can be kept.
+def _after(numbers, weights):
+    """What the tokens after each bin weigh, if each token has its bin's weight."""
+    bounds = numbers * weights
+    return tl.sum(bounds, axis=0) - tl.cumsum(bounds, axis=0)
 
-    By number where there is a top-k. Otherwise by weight: the bins after it weigh too little to be
-    needed even if all their tokens lay at their upper ends.
+
+@triton.jit
+def _window(counts, top_k, top_p, total, ONE: tl.constexpr):
+    """The first and the last bin that the search must see.
+
+    With a top-k, all from the best one to the k-th. Otherwise the border is that of top-p, and
+    what may be dropped is less than the tokens after the first bin weigh at least, but not than
+    those after the last one weigh at most.
     """
     numbers = counts.to(tl.int64)
-    before_k = tl.cumsum(numbers, axis=0) < top_k
     bins = tl.arange(0, _BINS).to(tl.float32)
-    heaviest = (tl.exp(-bins / _BINS_PER_NAT) * (_ROUNDING * ONE)).to(tl.int64) + 1
-    bounds = numbers * heaviest
-    after = tl.sum(bounds, axis=0) - tl.cumsum(bounds, axis=0)
-    before_p = after > total - _nucleus_target(total, top_p)
-    before = tl.where(top_k > 0, before_k, before_p)
-    return tl.minimum(tl.sum(before.to(tl.int32), axis=0), _BINS - 1)
+    heaviest = (tl.exp(-bins / _BINS_PER_NAT) * (_SLACK * ONE)).to(tl.int64) + 1
+    lightest = (tl.exp(-(bins + 1) / _BINS_PER_NAT) * (ONE / _SLACK)).to(tl.int64) - 1
+    lightest = tl.where(bins < _BINS - 1, tl.maximum(lightest, 0), 0)
+    dropped = total - _nucleus_target(total, top_p)
+    before_k = tl.cumsum(numbers, axis=0) < top_k
+    before_last = tl.where(top_k > 0, before_k, _after(numbers, heaviest) > dropped)
+    before_first = (_after(numbers, lightest) > dropped) & (top_k == 0)
+    first = tl.sum(before_first.to(tl.int32), axis=0)
+    last = tl.sum(before_last.to(tl.int32), axis=0)
+    return first, tl.minimum(last, _BINS - 1)
 
 
 @triton.jit
@@ -124,6 +137,7 @@ def _collect_kernel(
     num_tiles,
     tile_total_ptr,
     counts_ptr,
+    tile_above_ptr,
     candidates_ptr,
     num_candidates_ptr,
     vocab_size,
@@ -132,6 +146,7 @@ def _collect_kernel(
     TILE: tl.constexpr,
 ):
     index = tl.program_id(0).to(tl.int64)
+    tile = tl.program_id(1)
     row = tl.load(row_ids_ptr + index).to(tl.int64)
     if row < 0:
         return
@@ -140,17 +155,20 @@ def _collect_kernel(
     if (top_k == 0) & (top_p >= 1):
         return
     best = row_best(tile_best_ptr, index, num_tiles, TILES)
-    total = _row_total(tile_total_ptr, index, num_tiles, TILES)
+    total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
     counts = tl.load(counts_ptr + index * _BINS + tl.arange(0, _BINS))
-    last = _last_bin(counts, top_k, top_p, total, ONE)
-    ids = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    first, last = _window(counts, top_k, top_p, total, ONE)
+    ids = tile * TILE + tl.arange(0, TILE)
     z = tl.load(z_ptr + index * z_stride + ids, mask=ids < vocab_size, other=float("-inf"))
     z = z.to(tl.float32)
-    wanted = (z > float("-inf")) & (_bin(z, best) <= last)
+    bins = _bin(z, best)
+    above = tl.sum(tl.where(bins < first, fixed_point(z, best, ONE), 0), axis=0)
+    tl.store(tile_above_ptr + index * num_tiles + tile, above)
+    wanted = (z > float("-inf")) & (bins >= first) & (bins <= last)
     ranks = tl.cumsum(wanted.to(tl.int32), axis=0)
     number = tl.sum(wanted.to(tl.int32), axis=0)
     if number > 0:
-        start = tl.atomic_add(num_candidates_ptr + index, number)
+        start = tl.atomic_add(num_candidates_ptr + index, number, sem="relaxed")
         places = candidates_ptr + index * vocab_size + start + ranks - 1
         tl.store(places, to_key(z), mask=wanted)
 
@@ -167,7 +185,7 @@ def _measure(
     CHUNK: tl.constexpr,
 ):
     """Of the candidates above `above`, how many reach each threshold, or what these weigh."""
-    measures = tl.zeros_like(thresholds)
+    measures = thresholds * 0
     for start in range(0, number, CHUNK):
         places = start + tl.arange(0, CHUNK)
         inside = places < number
@@ -239,6 +257,7 @@ def _search_kernel(
     tile_best_ptr,
     num_tiles,
     tile_total_ptr,
+    tile_above_ptr,
     candidates_ptr,
     num_candidates_ptr,
     border_ptr,
@@ -255,7 +274,7 @@ def _search_kernel(
     top_k = tl.load(top_k_ptr + row * state_stride)
     top_p = tl.load(top_p_ptr + row * state_stride)
     best = row_best(tile_best_ptr, index, num_tiles, TILES)
-    total = _row_total(tile_total_ptr, index, num_tiles, TILES)
+    total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
     number = tl.load(num_candidates_ptr + index)
     keys_ptr = candidates_ptr + index * vocab_size
     border = top_k * 0
@@ -268,6 +287,7 @@ def _search_kernel(
         total = at_border + _beyond(keys_ptr, number, border, border, best, ONE, True, CHUNK)
     if top_p < 1:
         target = _nucleus_target(total, top_p)
+        target -= _row_sum(tile_above_ptr, index, num_tiles, TILES)
         above = border
         border = _border(keys_ptr, number, target, above, at_border, best, ONE, True, CHUNK)
         missing = target - _beyond(keys_ptr, number, border, above, best, ONE, True, CHUNK)
@@ -292,12 +312,14 @@ def find_borders(
     """Find what top-k and top-p keep; rows without either keep everything."""
     device, z = row_ids.device, shaped.values
     one = float(fixed_point_one(tiles.vocab_size))
-    row_state = (rows.column("top_k"), rows.column("top_p"), rows.stride)
+    row_state = (rows.top_k, rows.top_p, rows.stride)
     totals = torch.empty(tiles.grid, dtype=torch.int64, device=device)
     bins = _BINS.value
-    # One array, and so one launch, for all that must begin at zero.
+    # One array, and so one launch, for all that must begin at zero. The second part is aligned
+    # like the first whatever the number of rows: else there would be two variants to compile.
     zeros = torch.zeros((bins + 1) * tiles.num_rows, dtype=torch.int32, device=device)
-    counts, num_candidates = zeros[tiles.num_rows :], zeros[: tiles.num_rows]
+    counts, num_candidates = zeros[: bins * tiles.num_rows], zeros[bins * tiles.num_rows :]
+    above = torch.empty_like(totals)
     candidates = torch.empty(z.shape, dtype=torch.int32, device=device)
     border = torch.empty(tiles.num_rows, dtype=torch.int32, device=device)
     room = torch.empty(tiles.num_rows, dtype=torch.int64, device=device)
@@ -318,6 +340,7 @@ def find_borders(
         z.stride(0),
         *common,
         counts,
+        above,
         candidates,
         num_candidates,
         tiles.vocab_size,
@@ -328,6 +351,7 @@ def find_borders(
     )
     _search_kernel[(tiles.num_rows,)](
         *common,
+        above,
         candidates,
         num_candidates,
         border,

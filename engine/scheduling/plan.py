@@ -43,6 +43,13 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
         """At how many of its last tokens the step draws."""
         return 1 + len(self.drafts) if self.samples else 0
 
+    @property
+    def row(self) -> int:
+        """The sequence's row, which it has when it is planned, and until it ends."""
+        row = self.sequence.row
+        assert row is not None, "only running sequences are planned"
+        return row
+
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:

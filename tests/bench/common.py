@@ -40,34 +40,57 @@ SMOLLM2_135M: dict[str, Any] = {
 }
 
 
+QWEN2_05B: dict[str, Any] = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "vocab_size": 151936,
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "hidden_act": "silu",
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 1000000.0,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "torch_dtype": "bfloat16",
+}
+RANDOM = {"135m": ("smollm2-135m", SMOLLM2_135M), "0.5b": ("qwen2.5-0.5b", QWEN2_05B)}
+"""Shapes whose weights do not matter to speed."""
+
+
 def model_directory(name: str) -> Path:
-    """Directory of `embedded` or of `135m` (random weights, made on first use)."""
-    return EMBEDDED_MODEL if name == "embedded" else _random_135m()
+    """Directory of `embedded` or of a shape of `RANDOM` (random weights, made on first use)."""
+    return EMBEDDED_MODEL if name == "embedded" else _random(*RANDOM[name])
 
 
-def _random_135m() -> Path:
-    folder = CACHE / "smollm2-135m-random"
+def _random(name: str, config: dict[str, Any]) -> Path:
+    folder = CACHE / f"{name}-random"
     if (folder / "model.safetensors").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(SMOLLM2_135M))
-    (folder / "tokenizer.json").write_text(json.dumps(_byte_tokenizer(SMOLLM2_135M["vocab_size"])))
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps(_byte_tokenizer(config["vocab_size"])))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
-    save_file(_random_weights(SMOLLM2_135M), folder / "model.safetensors", {"format": "pt"})
+    save_file(_random_weights(config), folder / "model.safetensors", {"format": "pt"})
     return folder
 
 
 def _random_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
+    dtype = getattr(torch, config["torch_dtype"])
     hidden, inter = config["hidden_size"], config["intermediate_size"]
     kv = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
 
     def matrix(rows: int, columns: int) -> torch.Tensor:
-        return torch.randn(rows, columns, generator=generator) * columns**-0.5
+        return (torch.randn(rows, columns, generator=generator) * columns**-0.5).to(dtype)
 
     weights = {
         "model.embed_tokens.weight": matrix(config["vocab_size"], hidden),
-        "model.norm.weight": torch.ones(hidden),
+        "model.norm.weight": torch.ones(hidden, dtype=dtype),
     }
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
@@ -81,8 +104,10 @@ def _random_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
             ("mlp.down_proj", hidden, inter),
         ):
             weights[f"{prefix}{name}.weight"] = matrix(rows, columns)
+            if config["model_type"] == "qwen2" and name[-6:] in ("q_proj", "k_proj", "v_proj"):
+                weights[f"{prefix}{name}.bias"] = matrix(rows, columns)[:, 0].contiguous()
         for name in ("input_layernorm", "post_attention_layernorm"):
-            weights[f"{prefix}{name}.weight"] = torch.ones(hidden)
+            weights[f"{prefix}{name}.weight"] = torch.ones(hidden, dtype=dtype)
     return weights
 
 

@@ -31,7 +31,8 @@ _TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_hea
 
 
 def converted(model: Path, dtype: str, cache: Path) -> Path:
-    """A GGUF file of a Llama's directory, made on first use. Norms stay in float32."""
+    """A GGUF file of a Llama's or Qwen2's directory, made on first use. Norms and biases stay in
+    float32."""
     gguf: Any = import_module("gguf")
     target = cache / f"{model.name}-{dtype}.gguf"
     if target.exists():
@@ -39,7 +40,8 @@ def converted(model: Path, dtype: str, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     config = json.loads((model / "config.json").read_text())
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    writer = gguf.GGUFWriter(target, "llama")
+    family = config["model_type"]
+    writer = gguf.GGUFWriter(target, family)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -54,7 +56,7 @@ def converted(model: Path, dtype: str, cache: Path) -> Path:
     with safe_open(model / "model.safetensors", "pt") as file:
         for name in file.keys():  # noqa: SIM118  (not a dict)
             tensor = file.get_tensor(name).float()
-            if "q_proj" in name or "k_proj" in name:
+            if family == "llama" and ("q_proj" in name or "k_proj" in name):
                 tensor = _interleaved(tensor, heads if "q_proj" in name else kv_heads)
             _add(writer, _gguf_name(name), tensor, dtype)
     writer.write_header_to_file()
@@ -74,15 +76,15 @@ def _add(writer: Any, name: str, tensor: torch.Tensor, dtype: str) -> None:
 
 
 def _gguf_name(name: str) -> str:
-    base = name.removesuffix(".weight")
+    base, _, kind = name.rpartition(".")
     if base in _TOP:
-        return f"{_TOP[base]}.weight"
+        return f"{_TOP[base]}.{kind}"
     number, part = base.removeprefix("model.layers.").split(".", 1)
-    return f"blk.{number}.{_NAMES[part]}.weight"
+    return f"blk.{number}.{_NAMES[part]}.{kind}"
 
 
 def _interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """llama.cpp rotates neighbouring pairs, Hugging Face the halves of a head."""
+    """llama.cpp rotates neighbouring pairs of a Llama's head, Hugging Face its halves."""
     rows, columns = weight.shape
     return weight.view(heads, 2, rows // heads // 2, columns).transpose(1, 2).reshape(rows, columns)
 

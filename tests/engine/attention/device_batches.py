@@ -6,6 +6,7 @@ this step. Blocks are scattered, and what no sequence has written is NaN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,13 @@ import torch
 from engine.attention.backend import AttentionShape, ReferenceAttention
 from engine.attention.device_batch import DeviceBatch
 from engine.attention.forward_batch import ForwardBatch
-from engine.attention.kv_cache import KVCache
+from engine.attention.kv_cache import LARGEST, KVCache
 
 Chunk = tuple[int, int]
+
+CPU = torch.device("cpu")
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where the kernels run, interpreted on a CPU. The reference runs on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +83,21 @@ class Step:
         tables[order[: len(self.chunks)]] = self.tables
         rows = [*order[:decodes], *[0] * self.padding, *order[decodes : len(self.chunks)]]
         return DeviceBatch(
-            token_ids=torch.zeros(len(live), dtype=torch.int32),
-            positions=positions,
-            slots=slots,
-            rows=torch.tensor(np.array(rows), dtype=torch.int32),
-            query_starts=torch.tensor(
-                np.cumsum([0, *(count for _, count in chunks)]), dtype=torch.int32
-            ),
-            lengths=torch.tensor([length for length, _ in chunks], dtype=torch.int32),
-            block_tables=torch.from_numpy(tables),
+            token_ids=torch.zeros(len(live), dtype=torch.int32, device=DEVICE),
+            positions=positions.to(DEVICE),
+            slots=slots.to(DEVICE),
+            rows=_int32(rows),
+            query_starts=_int32(np.cumsum([0, *(count for _, count in chunks)])),
+            lengths=_int32([length for length, _ in chunks]),
+            block_tables=_int32(tables),
             num_decodes=decodes + self.padding,
             longest_query=max(count for _, count in chunks),
             longest_context=longest_context or max(length for length, _ in chunks),
         )
+
+
+def _int32(numbers: Sequence[int] | np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(numbers, dtype=np.int32)).to(DEVICE)
 
 
 def make_step(chunks: list[Chunk], block_size: int, padding: int = 0) -> Step:
@@ -105,10 +112,10 @@ def make_step(chunks: list[Chunk], block_size: int, padding: int = 0) -> Step:
     return Step(chunks, tables, block_size, padding)
 
 
-def rows_of(salt: int, number: int, positions: np.ndarray, heads: int, dim: int) -> torch.Tensor:
-    """Random numbers `[positions, heads, dim]` that depend on nothing else."""
-    whole = torch.Generator().manual_seed(salt * 100 + number)
-    return torch.randn(2048, heads, dim, generator=whole)[torch.from_numpy(positions)]
+def rows_of(number: int, positions: np.ndarray, heads: int, dim: int) -> torch.Tensor:
+    """Random numbers `[positions, heads, dim]` that depend on nothing else, exact in bfloat16."""
+    whole = torch.randn(2048, heads, dim, generator=torch.Generator().manual_seed(number))
+    return whole[torch.from_numpy(positions)].bfloat16().float()
 
 
 def make_heads(shape: AttentionShape, step: Step, names: list[int] | None = None) -> torch.Tensor:
@@ -116,7 +123,7 @@ def make_heads(shape: AttentionShape, step: Step, names: list[int] | None = None
     names = names or list(range(len(step.chunks)))
     heads = shape.num_heads + 2 * shape.num_kv_heads
     return torch.cat(
-        [rows_of(7, name, step.positions(n), heads, shape.head_dim) for n, name in enumerate(names)]
+        [rows_of(name, step.positions(n), heads, shape.head_dim) for n, name in enumerate(names)]
     )
 
 
@@ -125,6 +132,7 @@ def make_cache(
     step: Step,
     dtype: torch.dtype = torch.float32,
     names: list[int] | None = None,
+    device: torch.device = CPU,
 ) -> KVCache:
     """NaN but for the keys and values of tokens before this step, which are those of their own
     steps: `make_heads` of a sequence has the same ones."""
@@ -135,7 +143,7 @@ def make_cache(
         num_kv_heads=shape.num_kv_heads,
         head_dim=shape.head_dim,
         dtype=dtype,
-        device=torch.device("cpu"),
+        device=device,
     )
     for stored in (*cache.keys, *cache.values):
         stored.copy_(torch.full(stored.shape, float("nan")).to(dtype))
@@ -143,17 +151,25 @@ def make_cache(
     for number, (length, count) in enumerate(step.chunks):
         before = np.arange(length - count)
         name = names[number] if names else number
-        known = rows_of(7, name, before, heads, shape.head_dim)[:, shape.num_heads :]
-        rows = cache.rows(torch.from_numpy(step.slots(number, before)))
+        known = rows_of(name, before, heads, shape.head_dim)[:, shape.num_heads :]
+        rows = cache.rows(torch.from_numpy(step.slots(number, before)).to(device))
+        known = known if dtype in LARGEST else known.to(dtype)
+        k, v = known.to(device).split(shape.num_kv_heads, 1)
         for layer in range(len(shape.windows)):
-            cache.store(layer, *known.split(shape.num_kv_heads, 1), rows)
+            cache.store(layer, k, v, rows)
     return cache
 
 
-def reference(shape: AttentionShape, step: Step, heads: torch.Tensor, layer: int) -> torch.Tensor:
+def reference(
+    shape: AttentionShape,
+    step: Step,
+    heads: torch.Tensor,
+    layer: int,
+    cache_dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
     """What attention in float32 gives for the live tokens, without rotation."""
     q, k, v = heads.float().split((shape.num_heads, shape.num_kv_heads, shape.num_kv_heads), 1)
-    backend = ReferenceAttention(shape, make_cache(shape, step))
+    backend = ReferenceAttention(shape, make_cache(shape, step, cache_dtype))
     return backend.begin(step.host()).attend(layer, q, k, v)
 
 
@@ -161,4 +177,4 @@ def spread(step: Step, rows: torch.Tensor) -> torch.Tensor:
     """Put rows of live tokens where the device's batch has them; padding is NaN."""
     spread_rows = torch.full((len(step.live), *rows.shape[1:]), float("nan"), dtype=rows.dtype)
     spread_rows[step.live] = rows
-    return spread_rows
+    return spread_rows.to(DEVICE)

@@ -1,0 +1,93 @@
+"""The decoder as one compiled call a step. `engine.models.decoder` says what is computed.
+
+Knows which tensors the kernels want and keeps them alive; the arithmetic is theirs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.attention.native import NativeStepAttention
+from engine.models.layer_weights import LayerWeights, Projection
+from engine.models.layers import RotaryEmbedding
+from engine.models.spec import ModelSpec
+from engine.native.kernels import DTYPES, LANES, Kernels, Layer, Model
+from engine.native.packing import PackedWeights, in_turn
+
+
+def can_decode(spec: ModelSpec, dtype: torch.dtype) -> bool:
+    """Whether the kernels know layers of these sizes."""
+    sizes = (spec.hidden_size, spec.intermediate_size, spec.head_dim)
+    return dtype in DTYPES and not any(size % LANES for size in sizes)
+
+
+class NativeLayer:
+    """One layer, packed."""
+
+    def __init__(self, weights: LayerWeights) -> None:
+        self._qkv = PackedWeights(*weights.qkv)
+        self._output = PackedWeights(*weights.output)
+        self._gate_up = PackedWeights(*_joined(weights.gate, weights.up))
+        self._down = PackedWeights(*weights.down)
+        self._norms = (weights.attention_norm, weights.mlp_norm, weights.qk_norm)
+        attention_norm, mlp_norm, qk_norm = self._norms
+        self.c_layer = Layer(
+            attention_norm.data_ptr(),
+            self._qkv.linear,
+            None if qk_norm is None else qk_norm.data_ptr(),
+            self._output.linear,
+            mlp_norm.data_ptr(),
+            self._gate_up.linear,
+            self._down.linear,
+        )
+
+
+class NativeDecoder:
+    """As `engine.models.decoder.Decoder`, on a CPU, with attention of the same kernels."""
+
+    def __init__(
+        self,
+        kernels: Kernels,
+        spec: ModelSpec,
+        *,
+        embedding: Tensor,
+        layers: list[NativeLayer],
+        norm: Tensor,
+        head: Tensor,
+        rotary: RotaryEmbedding,
+    ) -> None:
+        self._kernels = kernels
+        self._hidden_size = spec.hidden_size
+        self._dtype = embedding.dtype
+        self._head = PackedWeights(head, None)
+        self._tensors = (embedding, norm, rotary.table, layers)  # kept alive
+        self._model = Model(
+            (Layer * len(layers))(*(layer.c_layer for layer in layers)),
+            embedding.data_ptr(),
+            norm.data_ptr(),
+            rotary.table.data_ptr(),
+            len(layers),
+            spec.hidden_size,
+            spec.intermediate_size,
+            spec.rms_norm_eps,
+        )
+
+    def forward(
+        self, token_ids: Tensor, positions: Tensor, attention: NativeStepAttention
+    ) -> Tensor:
+        """See `Decoder.forward`. `positions` are those that `attention` knows already."""
+        hidden = torch.empty(len(token_ids), self._hidden_size, dtype=self._dtype)
+        attention.forward(self._model, token_ids, hidden)
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """See `Decoder.logits`."""
+        return self._kernels.linear(self._head.linear, hidden)
+
+
+def _joined(gate: Projection, up: Projection) -> Projection:
+    bias = None
+    if gate.bias is not None and up.bias is not None:
+        bias = in_turn(gate.bias, up.bias)
+    return Projection(in_turn(gate.weight, up.weight), bias)

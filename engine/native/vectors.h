@@ -1,0 +1,99 @@
+// Sixteen numbers at a time, by vector types that GCC and clang share: what the processor makes of
+// them is the compiler's affair.
+
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int LANES = 16;
+
+typedef float Floats __attribute__((vector_size(LANES * 4)));
+typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
+typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
+typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
+
+struct Bfloat {
+  uint16_t bits;
+};
+
+inline Floats load(const float* from) {
+  Floats v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline Floats load(const Bfloat* from) {
+  Halves h;
+  std::memcpy(&h, from, sizeof h);
+  return (Floats)(__builtin_convertvector(h, Words) << 16);
+}
+
+inline float number(Bfloat x) {
+  const uint32_t bits = uint32_t(x.bits) << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
+
+inline void store(Bfloat* to, Floats v) {  // rounds to nearest, ties to even
+  const Words u = (Words)v;
+  const Halves h = __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, Halves);
+  std::memcpy(to, &h, sizeof h);
+}
+
+inline Floats all(float x) { return Floats{} + x; }
+
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// Sums of neighbouring pairs: those of a, then those of b.
+inline Floats pairs(Floats a, Floats b) {
+  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+}
+
+inline float sum(Floats v) {
+  v = pairs(v, v);
+  v = pairs(v, v);
+  v = pairs(v, v);
+  return pairs(v, v)[0];
+}
+
+inline float largest(Floats v) {
+  float m = v[0];
+  for (int i = 1; i < LANES; ++i) m = std::max(m, v[i]);
+  return m;
+}
+
+// exp by range reduction and a polynomial (Cephes); 0 far below, as exp of LOWEST is.
+inline Floats exponential(Floats x) {
+  const Floats low = all(-87.3f);
+  const Floats bounded = larger(x, low);
+  const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Floats n = (bounded * 1.44269504f + rounder) - rounder;
+  Floats r = bounded - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Floats p = all(1.9875691500e-4f);
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const Floats y = p * (r * r) + r + 1.0f;
+  const Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
+  return x < low ? Floats{} : y * (Floats)power;
+}
+
+inline float exponential(float x) { return exponential(all(x))[0]; }
+
+}  // namespace

@@ -21,6 +21,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `kv_cache_dtype` `fp8` halves the cache, on a GPU. `max_num_batched_tokens` None goes by the
     device. `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and
     of cache hits, bit for bit; None does so where it costs nothing, which is on a CPU.
+    `speculative_tokens` are guessed from a sequence's own text and checked in one step; 0 to 15,
+    offered on a CPU.
     """
 
     model: str = str(EMBEDDED_MODEL)
@@ -36,6 +38,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_num_batched_tokens: int | None = None  # tokens of one step
     prefix_cache: bool = True
     batch_invariant: bool | None = None
+    speculative_tokens: int = 0  # at a time, at most
     native_kernels: bool = True  # on a CPU, where a compiler is
     cuda_graphs: bool = True  # on a GPU
     threads: int | None = None  # None: physical cores this process may use

@@ -132,3 +132,5 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     cached_prompt_tokens: int = 0
     generated_tokens: int = 0
+    draft_tokens: int = 0  # guessed, and computed
+    accepted_draft_tokens: int = 0  # of these, those that were then drawn

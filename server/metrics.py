@@ -129,6 +129,11 @@ class _EngineCollector(Collector):
                 stats.cached_prompt_tokens,
             ),
             "generated_tokens": ("Tokens generated.", stats.generated_tokens),
+            "draft_tokens": ("Tokens guessed and computed ahead.", stats.draft_tokens),
+            "accepted_draft_tokens": (
+                "Guessed tokens that turned out right.",
+                stats.accepted_draft_tokens,
+            ),
         }
         for name, (text, value) in gauges.items():
             yield GaugeMetricFamily(f"diglot_{name}", text, value)

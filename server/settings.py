@@ -99,6 +99,12 @@ class ServerSettings(BaseSettings):
     cuda_graphs: bool = Field(
         default=True, description="On a GPU, capture decode steps as CUDA graphs and replay them."
     )
+    speculative_tokens: int = Field(
+        default=0,
+        ge=0,
+        le=15,
+        description="On a CPU, tokens guessed at a time from the text so far; the answer stays.",
+    )
     threads: int | None = Field(
         default=None,
         ge=1,
@@ -212,5 +218,6 @@ def engine_config(settings: ServerSettings) -> EngineConfig:
         batch_invariant=settings.batch_invariant,
         native_kernels=settings.native_kernels,
         cuda_graphs=settings.cuda_graphs,
+        speculative_tokens=settings.speculative_tokens,
         threads=settings.threads,
     )

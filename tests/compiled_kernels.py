@@ -1,4 +1,4 @@
-"""Runs a program that compiles kernels, see `tests.triton_compiler`, where nothing is interpreted."""
+"""Runs a program that compiles kernels (`tests.triton_compiler`) where nothing is interpreted."""
 
 from __future__ import annotations
 

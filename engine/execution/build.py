@@ -63,6 +63,7 @@ def assemble(setup: Setup, loaded: Loaded) -> EngineParts:
         max_num_sequences=config.max_num_sequences,
         max_num_batched_tokens=setup.max_num_batched_tokens,
         max_model_len=setup.max_model_len,
+        speculative_tokens=config.speculative_tokens,
         max_plans_ahead=loaded.runner.max_plans_ahead,
     )
     grammars = GrammarCompiler(

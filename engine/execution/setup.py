@@ -64,6 +64,8 @@ def resolve(config: EngineConfig) -> Setup:
     device = resolve_device(config.device)
     if device.type == "cuda" and config.block_size & (config.block_size - 1):
         raise EngineFault("--block-size must be a power of two on a GPU.")
+    if device.type == "cuda" and config.speculative_tokens:
+        raise EngineFault("--speculative-tokens is offered on a CPU only.")
     spec = load_spec(Path(config.model))
     dtype = _dtype(config, spec, device)
     invariant = config.batch_invariant

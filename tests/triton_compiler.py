@@ -8,6 +8,8 @@ a process where `TRITON_INTERPRET` is not set.
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -82,3 +84,10 @@ def _source(function: Any, values: dict[str, Any]) -> ASTSource:
         if aligned:
             attributes[(index,)] = [["tt.divisibility", 16]]
     return ASTSource(function, signature, constants, attributes)
+
+
+def report(kernels: list[Compiled]) -> None:
+    """A line of JSON for each, as `tests.compiled_kernels` reads them."""
+    for kernel in kernels:
+        tensor_cores = "wgmma.mma_async" in kernel.ptx or "mma.sync" in kernel.ptx
+        sys.stdout.write(json.dumps([kernel.name, kernel.shared_bytes, tensor_cores]) + "\n")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 import torch
 
 from engine.attention.backend import AttentionShape
 from engine.attention.triton_backend import TritonAttention
 from tests.engine.attention.device_batches import make_cache, make_step
-from tests.triton_compiler import compiling
+from tests.triton_compiler import compiling, report
 
 CASES = [
     ((16, 8, 128), (None, 100), torch.bfloat16, torch.bfloat16),
@@ -45,7 +42,4 @@ if __name__ == "__main__":
     with compiling() as kernels:
         for case in CASES:
             launch(*case)
-    for kernel in kernels:
-        tensor_cores = "wgmma.mma_async" in kernel.ptx or "mma.sync" in kernel.ptx
-        line = json.dumps([kernel.name, kernel.shared_bytes, tensor_cores])
-        sys.stdout.write(line + "\n")
+    report(kernels)

@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("triton")
 
-SHARED_BYTES = 227 * 1024
-"""What one program may have on Hopper."""
+from tests.compiled_kernels import SHARED_BYTES, compiled_by
 
 
 def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
-    environment = {name: v for name, v in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.engine.attention.compile_kernels"],
-        env=environment | {"TRITON_CACHE_DIR": str(tmp_path)},
-        cwd=Path(__file__).parents[3],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    kernels = [json.loads(line) for line in done.stdout.splitlines()]
+    kernels = compiled_by("tests.engine.attention.compile_kernels", tmp_path)
     names = [name for name, _, _ in kernels]
     assert set(names) == {
         "_store_kernel",

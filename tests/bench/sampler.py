@@ -48,6 +48,7 @@ SPREAD = 3.0  # standard deviation of the logits: some hundred tokens share most
 CONTEXT = 256  # tokens of prompt and of output that the penalties know
 ROUNDS = 5
 LEAST_SECONDS = 0.03  # of a round, which is one step at least
+MOST_SECONDS = 1.0  # of a case with all its rounds; where a step takes longer, one must do
 
 Step = Callable[[], None]
 
@@ -112,7 +113,7 @@ def microseconds(step: Step, num_steps: int, device: torch.device) -> float:
 
 
 def measure(case: Case, rounds: int) -> dict[str, float]:
-    """Medians by contestant, who take turns."""
+    """Medians by contestant, who take turns; where no round fits, the first step must do."""
     device = case.logits.device
     steps = case.contestants()
     first = {name: microseconds(step, 1, device) for name, step in steps.items()}
@@ -120,10 +121,13 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
         first = {name: microseconds(step, 3, device) for name, step in steps.items()}
     lengths = {name: max(1, int(LEAST_SECONDS * 1e6 / first[name])) for name in steps}
     seen: dict[str, list[float]] = {name: [] for name in steps}
+    end = time.perf_counter() + MOST_SECONDS - sum(first.values()) / 1e6
     for _ in range(rounds):
+        if time.perf_counter() > end:
+            break
         for name, step in steps.items():
             seen[name].append(microseconds(step, lengths[name], device))
-    return {name: median(values) for name, values in seen.items()}
+    return {name: median(values or [first[name]]) for name, values in seen.items()}
 
 
 def cases(

@@ -25,6 +25,7 @@ EVERYTHING = SamplingParams(
     logit_bias={7: 1.0},
     allowed_token_ids=(5, 7, 9),
     min_tokens=4,
+    logprobs=5,
 )
 GRAMMAR: Legal = ([0], np.zeros((1, -(-VOCAB // 32)), dtype=np.int32))
 

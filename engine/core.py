@@ -78,6 +78,8 @@ class EngineCore:
             prompt_tokens=scheduler.prompt_tokens,
             cached_prompt_tokens=scheduler.cached_prompt_tokens,
             generated_tokens=scheduler.generated_tokens,
+            draft_tokens=scheduler.draft_tokens,
+            accepted_draft_tokens=scheduler.accepted_draft_tokens,
         )
 
     def submit(self, request: Submit) -> None:

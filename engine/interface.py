@@ -12,7 +12,8 @@ from engine.types import EngineStats, GenerationRequest, ModelCard, Prompt, Text
 
 
 class Engine(Protocol):
-    """Text in, text out. All methods belong to one event loop."""
+    """Text in, text out. All methods belong to one event loop; `encode` alone may be called from
+    any thread, as a long prompt takes its time."""
 
     @property
     def phase(self) -> str:

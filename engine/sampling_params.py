@@ -108,6 +108,16 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         """True when the draw is an argmax and truncation has no effect."""
         return self.temperature < GREEDY_TEMPERATURE
 
+    @property
+    def uses_penalties(self) -> bool:
+        """Whether any penalty differs from neutral, so that a draw depends on the tokens so far
+        in another way than through the model."""
+        return (
+            self.frequency_penalty != 0
+            or self.presence_penalty != 0
+            or self.repetition_penalty != 1
+        )
+
 
 _RANGES: dict[str, tuple[float, float]] = {
     "max_new_tokens": (0, math.inf),

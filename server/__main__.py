@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -14,6 +15,8 @@ from pydantic_settings import CliApp
 
 from engine import __version__
 from server.settings import ServerSettings, engine_config
+
+_BEGAN = time.monotonic()
 
 USAGE = """usage: diglot COMMAND
 
@@ -53,7 +56,7 @@ def serve(arguments: Sequence[str]) -> int:
     from server.serve import DrainingServer
 
     try:
-        server = DrainingServer(EngineClient(engine_config(settings)), settings)
+        server = DrainingServer(EngineClient(engine_config(settings)), settings, began=_BEGAN)
     except OSError as error:  # a file that a setting names
         sys.stderr.write(f"diglot serve: {error}\n")
         return 2

@@ -25,7 +25,7 @@ class ForwardBatch:
     token_ids: torch.Tensor  # [tokens] int64
     positions: torch.Tensor  # [tokens] int64
     slots: torch.Tensor  # [tokens] int64: block * block_size + offset
-    sample_rows: torch.Tensor  # [sampling sequences] int64: token whose logits choose the next
+    sample_rows: torch.Tensor  # [draws] int64: token whose logits choose the next
     host_positions: np.ndarray  # [tokens] int64
     query_starts: np.ndarray  # [sequences + 1] int64: first token of each sequence
     block_tables: np.ndarray  # [sequences, blocks] int64, padded with block 0
@@ -77,12 +77,11 @@ def build_forward_batch(
     block_tables = tables.gather([item.sequence for item in scheduled])
     owner = np.repeat(np.arange(len(scheduled)), lengths)
     slots = block_tables[owner, positions // block_size] * block_size + positions % block_size
-    samples = np.array([item.samples for item in scheduled], dtype=bool)
     return ForwardBatch(
         token_ids=torch.tensor(_token_ids(scheduled), dtype=torch.int64, device=device),
         positions=torch.from_numpy(positions).to(device),
         slots=torch.from_numpy(slots).to(device),
-        sample_rows=torch.from_numpy(query_starts[1:][samples] - 1).to(device),
+        sample_rows=torch.from_numpy(_sample_rows(plan, query_starts[1:])).to(device),
         host_positions=positions,
         query_starts=query_starts,
         block_tables=block_tables,
@@ -90,8 +89,24 @@ def build_forward_batch(
     )
 
 
+def _sample_rows(plan: StepPlan, ends: np.ndarray) -> np.ndarray:
+    """The last tokens of the sequences that draw, as many of each as it has draws.
+
+    ends: int64 [sequences], the token after each sequence's last.
+    """
+    draws = np.array([item.num_draws for item in plan.scheduled])
+    if plan.num_draws == len(plan.sampling):
+        return ends[draws > 0] - 1
+    first = np.repeat(
+        ends - np.cumsum(draws), draws
+    )  # row of a sequence's first draw, less its place
+    return first + np.arange(plan.num_draws)
+
+
 def _token_ids(scheduled: tuple[ScheduledSequence, ...]) -> list[int]:
     ids: list[int] = []
     for item in scheduled:
-        ids += item.sequence.token_ids(item.start, item.start + item.num_tokens)
+        stop = item.start + item.num_tokens - len(item.drafts)
+        ids += item.sequence.token_ids(item.start, stop)
+        ids += item.drafts
     return ids

@@ -13,7 +13,6 @@ import math
 from collections.abc import Callable
 
 import torch
-import triton
 from torch import Tensor
 
 from engine.attention import triton_tiles
@@ -23,7 +22,7 @@ from engine.attention.kv_cache import KVCache
 from engine.attention.triton_attend import attend_kernel
 from engine.attention.triton_reduce import reduce_splits
 from engine.attention.triton_store import store_heads
-from engine.attention.triton_tiles import SPLIT_KEYS, Tiles
+from engine.attention.triton_tiles import Tiles
 
 
 class TritonAttention:
@@ -110,7 +109,7 @@ class TritonStepAttention:
             reduce_splits(self._partials, self._stats, rows, in_order=self._batch_invariant)
         if self._num_chunks:
             tiles = self._tiles(triton_tiles.chunk_tiles, q.dtype)
-            num_tiles = triton.cdiv(batch.longest_query, tiles.rows // shape.group)
+            num_tiles = -(-batch.longest_query // (tiles.rows // shape.group))
             chunks = (batch.num_decodes, self._num_chunks)
             self._launch(layer, q, out, tiles, chunks, num_tiles, 1)
         return out.view(len(out), -1)
@@ -153,10 +152,9 @@ class TritonStepAttention:
             HEAD_DIM=shape.head_dim,
             BLOCK_SIZE=cache.block_size,
             WINDOW=shape.windows[layer] or 0,
-            SPLIT_KEYS=SPLIT_KEYS if self._batch_invariant else 0,
+            SPLIT_KEYS=triton_tiles.SPLIT_KEYS if self._batch_invariant else 0,
             TILE_ROWS=tiles.rows,
             TILE_KEYS=tiles.keys,
             TILE_DIM=triton_tiles.padded(shape.head_dim),
-            num_warps=tiles.num_warps,
-            num_stages=tiles.num_stages,
+            **tiles.options,
         )

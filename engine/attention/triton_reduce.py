@@ -34,7 +34,6 @@ def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor, *, in_order: boo
         HEAD_DIM=head_dim,
         TILE_SPLITS=MOST_SPLITS,
         TILE_DIM=padded(head_dim),
-        num_warps=4,
     )
 
 

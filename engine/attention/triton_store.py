@@ -69,7 +69,6 @@ def store_heads(
         NORMALIZES=gain is not None,
         ROTATES=angles is not None,
         LIMIT=LARGEST.get(keys.dtype, 0.0),
-        num_warps=4,
     )
     return queries
 

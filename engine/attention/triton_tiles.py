@@ -50,6 +50,11 @@ class Tiles:
     num_warps: int
     num_stages: int
 
+    @property
+    def options(self) -> dict[str, int]:
+        """What a launch is told beside its arguments."""
+        return {"num_warps": self.num_warps, "num_stages": self.num_stages}
+
 
 def decode_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
     """For one token a sequence, computed in `dtype`; `group` query heads share a kv head."""

@@ -5,6 +5,8 @@ Knows nothing of who decided the plan or of what becomes of the tokens.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from engine.attention.backend import AttentionBackend
@@ -59,7 +61,8 @@ class ModelRunner:
 
     @torch.inference_mode()
     def _run(self, plan: StepPlan) -> StepResult:
-        masks = self._grammar_masks.start([item.sequence.grammar for item in plan.sampling])
+        drawn = [item.sequence.grammar for item in plan.sampling for _ in range(item.num_draws)]
+        masks = self._grammar_masks.start(drawn)
         batch = build_forward_batch(plan, self._tables, self._block_size, self._device)
         attention = self._attention.begin(batch)
         hidden = self._decoder.forward(batch.token_ids, batch.positions, attention)
@@ -72,16 +75,20 @@ class ModelRunner:
         if masks is not None:
             sampling.restrict(masks.rows, masks.wait())
         sampled = self._sampler.sample(logits, sampling)
-        sampling.advance(sampled.token_ids)
-        self._sampling = sampling
+        if plan.num_draws == len(plan.sampling):
+            sampling.advance(sampled.token_ids)
+            self._sampling = sampling
         return StepResult(sampled.token_ids.tolist(), sampled.logprobs, scored)
 
     def _sampling_batch(self, plan: StepPlan) -> SamplingBatch:
         """The batch of the last step when the same sequences sample again, else a new one.
 
         A kept batch has counted every token that it sampled, so it agrees with the sequences as
-        long as these have no others.
+        long as these have no others. One with rows for guessed tokens is of use once.
         """
+        if plan.num_draws != len(plan.sampling):
+            rows = [row for item in plan.sampling for row in _draft_rows(item)]
+            return SamplingBatch.build(rows, self._vocab_size, self._device)
         # Compared by identity: a request id may come again, with a life of its own.
         sequences = [item.sequence for item in plan.sampling]
         expected = self._num_sampled + len(sequences)
@@ -118,6 +125,15 @@ class ModelRunner:
             for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
             for entry in prompt_logprobs(self._decoder.logits(part), ids, top)
         ]
+
+
+def _draft_rows(item: ScheduledSequence) -> list[SamplingRow]:
+    """The sequence as it is at its last known token, and as it would be at each of its drafts."""
+    row, drafts = _sampling_row(item.sequence), item.drafts
+    return [
+        replace(row, output_token_ids=[*row.output_token_ids, *drafts[:count]]) if count else row
+        for count in range(item.num_draws)
+    ]
 
 
 def _sampling_row(sequence: Sequence) -> SamplingRow:

@@ -17,15 +17,6 @@ from engine.sampling_params import SamplingParams
 _SPARE = 64  # columns of history to grow by; growing copies it
 
 
-def uses_penalties(params: SamplingParams) -> bool:
-    """Whether any penalty of this sample differs from neutral."""
-    return (
-        params.frequency_penalty != 0
-        or params.presence_penalty != 0
-        or params.repetition_penalty != 1
-    )
-
-
 class PenaltyState:
     """Counts and history of the rows that use penalties.
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.sampling.penalty_state import PenaltyState, uses_penalties
+from engine.sampling.penalty_state import PenaltyState
 from engine.sampling.philox import UniformStream
 from engine.sampling.row_parts import (
     AllowedIds,
@@ -147,7 +147,7 @@ class SamplingBatch:
 def _penalties(
     rows: Sequence[SamplingRow], vocab_size: int, device: torch.device
 ) -> PenaltyState | None:
-    used = [index for index, row in enumerate(rows) if uses_penalties(row.params)]
+    used = [index for index, row in enumerate(rows) if row.params.uses_penalties]
     if not used:
         return None
     chosen = [rows[index] for index in used]

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.sampling.penalty_rows import PenaltyRows
-from engine.sampling.penalty_state import uses_penalties
 from engine.sampling.row_lists import RowLists
 from engine.sampling.sampling_batch import (
     FOREVER,
@@ -123,7 +122,7 @@ class SamplingRows:
             self.bans.stage(row, bans)
         if allowed is not None:
             self._staged_bits[row] = pack_bits(allowed, self.vocab_size)
-        if uses_penalties(params):
+        if params.uses_penalties:
             self._stage_history(row, occupant)
         self._features[row] = _features(params, bool(bans), self.vocab_size)
         self._min_tokens[row] = min(params.min_tokens, FOREVER)
@@ -211,7 +210,7 @@ def _reals(params: SamplingParams) -> NDArray[np.float64]:
 
 def _features(params: SamplingParams, bans: bool, vocab_size: int) -> Feature:
     used = {
-        Feature.PENALTIES: uses_penalties(params),
+        Feature.PENALTIES: params.uses_penalties,
         Feature.LOGIT_BIAS: bool(params.logit_bias),
         Feature.ALLOWED_IDS: params.allowed_token_ids is not None,
         Feature.BANNED_ENDS: bans,

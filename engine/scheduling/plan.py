@@ -21,6 +21,9 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
 
     `samples` is True when the chunk reaches the sequence's last known token, so that its last
     logits choose the next one.
+    `drafts` are guesses at the tokens after the last known one, computed in the same chunk: the
+    chunk is then that token and these, and a token is drawn at each of them, as if the guess
+    before it were right.
     `scored` holds the positions within the chunk whose logits score the prompt token right after
     them (the entry of prompt token p + 1 comes from the logits at p); empty when nobody asked.
     `new_blocks_from` is where the entries of `sequence.block_ids` begin that no earlier plan has
@@ -33,6 +36,12 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
     samples: bool
     scored: range = NO_POSITIONS
     new_blocks_from: int = 0
+    drafts: tuple[int, ...] = ()
+
+    @property
+    def num_draws(self) -> int:
+        """At how many of its last tokens the step draws."""
+        return 1 + len(self.drafts) if self.samples else 0
 
     @property
     def row(self) -> int:
@@ -46,19 +55,23 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
 class StepPlan:
     """What to run. Single tokens (the decodes) come first, then longer chunks.
 
-    `sampling` are the scheduled sequences that draw a token, in the same order; `num_tokens` is
-    how many tokens go through the model; `num_single` counts the leading one-token entries.
+    `sampling` are the scheduled sequences that draw a token, in the same order; `num_draws` counts
+    their draws, more than one each where tokens are guessed; `num_tokens` is how many tokens go
+    through the model; `num_single` counts the leading one-token entries.
     """
 
     scheduled: tuple[ScheduledSequence, ...]
     sampling: tuple[ScheduledSequence, ...] = field(init=False)
+    num_draws: int = field(init=False)
     num_tokens: int = field(init=False)
     num_single: int = field(init=False)
 
     def __post_init__(self) -> None:
         counts = [item.num_tokens for item in self.scheduled]
         single = next((at for at, count in enumerate(counts) if count != 1), len(counts))
-        object.__setattr__(self, "sampling", tuple([i for i in self.scheduled if i.samples]))
+        sampling = tuple([item for item in self.scheduled if item.samples])
+        object.__setattr__(self, "sampling", sampling)
+        object.__setattr__(self, "num_draws", sum([item.num_draws for item in sampling]))
         object.__setattr__(self, "num_tokens", sum(counts))
         object.__setattr__(self, "num_single", single)
 
@@ -68,11 +81,12 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What the model said, aligned with the plan's sampling sequences, in plan order.
+    """What the model said, draw after draw, in plan order.
 
-    `token_ids` has one entry per scheduled sequence with `samples`. `logprobs`, when not None,
-    is aligned with it (None for rows that did not ask). `prompt_logprobs` maps a request id to
-    the entries of the prompt positions that this step scored, one per position in `scored`.
+    `token_ids` has `num_draws` entries for each scheduled sequence with `samples`, in the order of
+    their positions. `logprobs`, when not None, is aligned with it (None for rows that did not
+    ask). `prompt_logprobs` maps a request id to the entries of the prompt positions that this step
+    scored, one per position in `scored`.
     """
 
     token_ids: list[int]
@@ -81,7 +95,8 @@ class StepResult:
 
 
 class SequenceUpdate(msgspec.Struct, frozen=True, gc=False):
-    """What one step gave one sequence: a token and those that it forces, and whether it ended.
+    """What one step gave one sequence: a token and those that it forces, or the tokens that it had
+    guessed right and one more; and whether it ended.
 
     `logprobs` is aligned with `token_ids` when the caller asked for them, else empty. The reason
     of the end, and the prompt's logprobs, stand on the sequence; `failure` is instead of a reason.

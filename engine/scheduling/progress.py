@@ -1,16 +1,26 @@
-"""What a drawn token does to its sequence.
+"""What drawn tokens do to their sequence.
 
-It may end the sequence; and where the sequence's grammar then leaves no choice, the tokens that
-must follow are appended at once, to be computed together in the next step like those of a prompt.
+A token may end the sequence; and where the sequence's grammar then leaves no choice, the tokens
+that must follow are appended at once, to be computed together in the next step like those of a
+prompt. Where tokens were guessed, several are drawn, and count as far as the guesses were right.
 Knows nothing of blocks, of other sequences, or of how tokens are drawn.
 """
 
 from __future__ import annotations
 
 from engine.scheduling.finish import finish_if_done
-from engine.scheduling.plan import SequenceUpdate
+from engine.scheduling.plan import ScheduledSequence, SequenceUpdate
 from engine.scheduling.sequence import Sequence
 from engine.types import FinishReason, TokenLogprob
+
+Draw = tuple[int, TokenLogprob | None]
+"""A token id, and its entry where the caller asked for one."""
+
+
+def take_draws(item: ScheduledSequence, draws: list[Draw]) -> SequenceUpdate:
+    """Take in the item's draws, one more than it has drafts."""
+    assert len(draws) == item.num_draws, "one draw for the known token and for each draft"
+    return _take_guessed(item, draws) if item.drafts else take_token(item.sequence, *draws[0])
 
 
 def take_token(sequence: Sequence, token_id: int, logprob: TokenLogprob | None) -> SequenceUpdate:
@@ -24,6 +34,23 @@ def take_token(sequence: Sequence, token_id: int, logprob: TokenLogprob | None) 
     taken = _append(sequence, token_id)
     logprobs = () if logprob is None else (logprob,)
     return SequenceUpdate(sequence, tuple(taken), logprobs, sequence.finished)
+
+
+def _take_guessed(item: ScheduledSequence, draws: list[Draw]) -> SequenceUpdate:
+    """Append draws up to the first that is not as guessed, or ends the sequence.
+
+    What was drawn after a wrong guess followed another text. The tokens guessed right are computed.
+    """
+    sequence, taken = item.sequence, 0
+    for (token_id, _), draft in zip(draws, (*item.drafts, None), strict=True):
+        sequence.output_token_ids.append(token_id)
+        taken += 1
+        if finish_if_done(sequence) or token_id != draft:
+            break
+    sequence.num_computed_tokens += taken - 1
+    token_ids = tuple([token_id for token_id, _ in draws[:taken]])
+    logprobs = tuple([entry for _, entry in draws[:taken] if entry is not None])
+    return SequenceUpdate(sequence, token_ids, logprobs, sequence.finished)
 
 
 def _append(sequence: Sequence, token_id: int) -> list[int]:

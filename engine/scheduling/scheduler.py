@@ -20,20 +20,18 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import NamedTuple
 
 from engine.errors import ContextLengthExceeded, InvalidParameter
 from engine.scheduling.blocks import BlockManager
 from engine.scheduling.finish import finish_if_done
-from engine.scheduling.plan import (
-    NO_POSITIONS,
-    ScheduledSequence,
-    SequenceUpdate,
-    StepPlan,
-    StepResult,
-)
-from engine.scheduling.progress import take_token
+from engine.scheduling.plan import ScheduledSequence, SequenceUpdate, StepPlan, StepResult
+from engine.scheduling.plan_builder import PlanBuilder
+from engine.scheduling.progress import take_draws
+from engine.scheduling.prompt_scores import gather_prompt_logprobs, positions_to_score
 from engine.scheduling.sequence import Sequence
+from engine.scheduling.speculation import Speculation
 
 
 class Scheduler:
@@ -48,6 +46,8 @@ class Scheduler:
         max_num_batched_tokens: tokens of one step.
         max_model_len: tokens of one sequence, prompt and output together.
         max_plans_ahead: plans that may be made while an earlier one has no result yet.
+        speculative_tokens: tokens guessed at a time for a sequence, at most. None is, while plans
+            are made ahead: where the next guess begins would depend on what was right.
     """
 
     def __init__(
@@ -58,9 +58,12 @@ class Scheduler:
         max_num_batched_tokens: int,
         max_model_len: int,
         max_plans_ahead: int = 0,
+        speculative_tokens: int = 0,
     ) -> None:
         if min(max_num_sequences, max_num_batched_tokens, max_model_len) < 1:
             raise ValueError("a scheduler needs room for a sequence, a token and a context")
+        if max_plans_ahead and speculative_tokens:
+            raise ValueError("nothing can be guessed while plans are made ahead")
         self._blocks = block_manager
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_model_len = max_model_len
@@ -69,6 +72,7 @@ class Scheduler:
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()  # by arrival, all later
         self._live: dict[str, Sequence] = {}
         self._max_plans_ahead = max_plans_ahead
+        self._speculation = Speculation(speculative_tokens)
         self._outstanding: deque[_Outstanding] = deque()  # the oldest plan first
         self._preemptions = 0
         self._prompt_tokens = 0
@@ -110,6 +114,16 @@ class Scheduler:
         """Sampled and forced tokens since the start."""
         return self._generated_tokens
 
+    @property
+    def draft_tokens(self) -> int:
+        """Guessed tokens that were computed since the start."""
+        return self._speculation.num_drafts
+
+    @property
+    def accepted_draft_tokens(self) -> int:
+        """Those of them that were then drawn."""
+        return self._speculation.num_accepted
+
     def add(self, sequence: Sequence) -> None:
         """Put a new sequence at the end of the queue; its `max_new_tokens` is cut to the context.
 
@@ -145,12 +159,13 @@ class Scheduler:
         """Decide one step. The plan is empty only when there is no sequence left, or none that can
         go on before an outstanding plan has its result; an empty plan has no result itself."""
         assert len(self._outstanding) <= self._max_plans_ahead, "the oldest plan has no result yet"
-        draft = _Draft(self._max_num_batched_tokens)
-        self._plan_running(draft)
-        self._plan_waiting(draft)
-        plan = StepPlan((*draft.single, *draft.longer))
+        builder = PlanBuilder(self._max_num_batched_tokens)
+        self._plan_running(builder)
+        self._plan_waiting(builder)
+        self._speculation.add_drafts(builder, self._blocks)
+        plan = builder.build()
         if plan:
-            self._outstanding.append(_Outstanding(plan, draft.registered))
+            self._outstanding.append(_Outstanding(plan, builder.registered))
         assert self._outstanding or not self._live, "the oldest sequence always advances"
         return plan
 
@@ -161,21 +176,23 @@ class Scheduler:
             outstanding = self._outstanding
             assert outstanding and outstanding[0].plan is plan, "results come in order, once each"
             outstanding.popleft()
-        assert len(result.token_ids) == len(plan.sampling), "one token per sampling sequence"
+        assert len(result.token_ids) == plan.num_draws, "one token per draw"
         logprobs = result.logprobs or [None] * len(result.token_ids)
         draws = zip(result.token_ids, logprobs, strict=True)
         updates: list[SequenceUpdate] = []
         for item in plan.scheduled:
             sequence = item.sequence
-            draw = next(draws) if item.samples else None
+            drawn = list(islice(draws, item.num_draws))
             if self._live.get(sequence.request_id) is not sequence:
                 continue  # it ended while the step ran
             if item.scored:
-                _gather_prompt_logprobs(item, result)
-            if draw is not None:
+                gather_prompt_logprobs(item, result)
+            if drawn:
                 sequence.num_pending -= 1
-                updates.append(take_token(sequence, *draw))
+                updates.append(take_draws(item, drawn))
                 self._generated_tokens += len(updates[-1].token_ids)
+                if item.drafts:
+                    self._speculation.learn(item, updates[-1])
             elif item.start + item.num_tokens == sequence.num_tokens:  # nothing to generate
                 updates.append(SequenceUpdate(sequence, finished=finish_if_done(sequence)))
         self._drop([update.sequence for update in updates if update.finished])
@@ -208,21 +225,21 @@ class Scheduler:
         if most > self._blocks.capacity:
             raise ContextLengthExceeded(self._blocks.capacity + first, prompt, wanted)
 
-    def _plan_running(self, draft: _Draft) -> None:
+    def _plan_running(self, builder: PlanBuilder) -> None:
         running, block_size = self._running, self._blocks.block_size
         index = 0
-        while index < len(running) and draft.budget:  # preemption shortens the list
+        while index < len(running) and builder.budget:  # preemption shortens the list
             sequence = running[index]
             index += 1
             if sequence.waits_for_a_draw:
                 continue
             start, known = sequence.num_computed_tokens, sequence.num_tokens
-            stop = known if known - start <= draft.budget else start + draft.budget
+            stop = known if known - start <= builder.budget else start + builder.budget
             num_blocks = len(sequence.block_ids)
             if stop > num_blocks * block_size:
                 stop = self._make_room(sequence, stop)
             if stop > start:
-                self._plan(draft, sequence, start, stop, known, num_blocks)
+                self._plan(builder, sequence, start, stop, known, num_blocks)
 
     def _make_room(self, sequence: Sequence, stop: int) -> int:
         """Extend the sequence's table to `stop` tokens, or as far as it goes; returns how far.
@@ -246,8 +263,8 @@ class Scheduler:
         self._waiting.move_to_end(sequence.request_id, last=False)
         self._preemptions += 1
 
-    def _plan_waiting(self, draft: _Draft) -> None:
-        while self._waiting and draft.budget and self._free_rows:
+    def _plan_waiting(self, builder: PlanBuilder) -> None:
+        while self._waiting and builder.budget and self._free_rows:
             sequence = next(iter(self._waiting.values()))
             if self._is_planned(sequence):
                 break  # preempted since: its text is known when those plans have their results
@@ -256,9 +273,9 @@ class Scheduler:
                 break  # first come, first served: nobody overtakes
             self._admit(sequence, found)
             start, known = sequence.num_computed_tokens, sequence.num_tokens
-            stop = min(known, start + draft.budget)
+            stop = min(known, start + builder.budget)
             self._blocks.append(sequence.block_ids, stop)
-            self._plan(draft, sequence, start, stop, known, 0)
+            self._plan(builder, sequence, start, stop, known, 0)
 
     def _is_planned(self, sequence: Sequence) -> bool:
         """Whether an outstanding plan has a part of it."""
@@ -303,7 +320,7 @@ class Scheduler:
 
     def _plan(
         self,
-        draft: _Draft,
+        builder: PlanBuilder,
         sequence: Sequence,
         start: int,
         stop: int,
@@ -311,24 +328,20 @@ class Scheduler:
         new_blocks_from: int,
     ) -> None:
         sequence.num_computed_tokens = stop
-        self._name_blocks(draft, sequence)
-        count = stop - start
+        self._name_blocks(builder, sequence)
         samples = stop == known and sequence.max_new_tokens > 0
-        scored = NO_POSITIONS
-        if sequence.params.prompt_logprobs is not None:
-            scored = _positions_to_score(sequence, start, stop)
-        item = ScheduledSequence(sequence, start, count, samples, scored, new_blocks_from)
+        scored = positions_to_score(sequence, start, stop)
+        item = ScheduledSequence(sequence, start, stop - start, samples, scored, new_blocks_from)
         sequence.num_pending += samples
-        (draft.single if count == 1 else draft.longer).append(item)
-        draft.budget -= count
+        builder.add(item)
 
-    def _name_blocks(self, draft: _Draft, sequence: Sequence) -> None:
+    def _name_blocks(self, builder: PlanBuilder, sequence: Sequence) -> None:
         """Tell the prefix cache of blocks that are full and whose tokens are all known."""
         cache, size = self._blocks.prefix_cache, self._blocks.block_size
         named = sequence.num_named_tokens
         stop = min(sequence.num_computed_tokens, sequence.num_known_tokens)
         if cache is not None and stop // size > named // size:
-            draft.registered += cache.register(sequence, named, stop)
+            builder.registered += cache.register(sequence, named, stop)
             sequence.num_named_tokens = stop
 
     def _drop(self, sequences: list[Sequence]) -> None:
@@ -356,29 +369,3 @@ class _Outstanding(NamedTuple):
 
     plan: StepPlan
     registered: list[int]
-
-
-class _Draft:
-    """A plan in the making: the token budget that is left, the entries so far, and the blocks that
-    the prefix cache now counts on."""
-
-    __slots__ = ("budget", "longer", "registered", "single")
-
-    def __init__(self, budget: int) -> None:
-        self.budget = budget
-        self.registered: list[int] = []
-        self.single: list[ScheduledSequence] = []
-        self.longer: list[ScheduledSequence] = []
-
-
-def _positions_to_score(sequence: Sequence, start: int, stop: int) -> range:
-    """Positions of the chunk whose logits score a prompt token that has no entry yet."""
-    first = max(start, len(sequence.prompt_logprobs) - 1)
-    return range(first, max(first, min(stop, sequence.num_prompt_tokens - 1)))
-
-
-def _gather_prompt_logprobs(item: ScheduledSequence, result: StepResult) -> None:
-    assert result.prompt_logprobs is not None, "the plan asked for prompt logprobs"
-    entries = result.prompt_logprobs[item.sequence.request_id]
-    assert len(entries) == len(item.scored), "one entry per scored position"
-    item.sequence.prompt_logprobs.extend(entries)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from engine.grammar.state import GrammarState
 from engine.sampling_params import SamplingParams
+from engine.scheduling.drafts import DraftProposer
 from engine.types import FinishReason, TokenLogprob
 
 
@@ -22,6 +23,7 @@ class Sequence:
     `seed` is the one the draw uses: the caller's, or fresh entropy when none was given.
     `grammar` is where it stands in its grammar, when it has one; it outlives preemption, as the
     tokens do. `row` is the sequence's fixed row in the runner's tables while it runs, else None.
+    `proposer` guesses its next tokens, once anybody wanted guesses.
     """
 
     request_id: str
@@ -31,6 +33,7 @@ class Sequence:
     max_new_tokens: int  # resolved against the context length
     eos_token_ids: frozenset[int]  # empty when the caller ignores end-of-sequence
     grammar: GrammarState | None = None
+    proposer: DraftProposer | None = None
     output_token_ids: list[int] = field(default_factory=list[int])
     num_computed_tokens: int = 0
     num_pending: int = 0

@@ -184,6 +184,18 @@ def interleave(rounds: int, runs: dict[str, Callable[[], dict[str, float]]]) -> 
     }
 
 
+def children(pid: int) -> list[int]:
+    """Process ids of what a process has started, oldest first."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sorted(map(int, listed))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     cpu = next(

@@ -5,7 +5,8 @@ reads then, as the layers do, and a read asserts that every earlier slot holds t
 text: wrong sharing, early eviction and stale blocks all show up.
 
 With `max_plans_ahead` the model runs ahead of the scheduler: it knows the tokens that it has drawn
-itself, and the scheduler hears of them only when the next step is under way.
+itself, and the scheduler hears of them only when the next step is under way. With
+`speculative_tokens` it draws at guessed tokens, too, each time as if the guess were the text.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from engine.scheduling.plan import ScheduledSequence, SequenceUpdate, StepPlan, 
 from engine.scheduling.prefix_cache import PrefixCache
 from engine.scheduling.scheduler import Scheduler
 from engine.scheduling.sequence import Sequence
+from engine.scheduling.speculation import MOST_ROWS
 from engine.types import FinishReason, TokenLogprob
 
 VOCABULARY = 5
@@ -38,6 +40,7 @@ class Limits:
     max_model_len: int = 64
     prefix_cache: bool = True
     max_plans_ahead: int = 0
+    speculative_tokens: int = 0  # as far as no plans are made ahead
 
     def scheduler(self) -> tuple[Scheduler, BlockManager]:
         cache = PrefixCache(self.block_size) if self.prefix_cache else None
@@ -48,6 +51,7 @@ class Limits:
             max_num_batched_tokens=self.budget,
             max_model_len=self.max_model_len,
             max_plans_ahead=self.max_plans_ahead,
+            speculative_tokens=0 if self.max_plans_ahead else self.speculative_tokens,
         )
         return scheduler, blocks
 
@@ -90,8 +94,10 @@ def make_sequence(
 
 
 def next_token(text: list[int], sequence: Sequence) -> int:
-    """The fake model and its draw: a function of the text and the seed, and nothing else."""
-    token = zlib.crc32(repr((text, sequence.seed)).encode()) % VOCABULARY
+    """The fake model and its draw: a function of the text and the seed, and nothing else. With an
+    odd seed it looks back two tokens only, and so begins to repeat itself."""
+    seen = text[-2:] if sequence.seed % 2 else text
+    token = zlib.crc32(repr((seen, sequence.seed)).encode()) % VOCABULARY
     masked = len(text) - sequence.num_prompt_tokens < sequence.params.min_tokens
     if masked and (token in sequence.eos_token_ids or token in sequence.params.stop_token_ids):
         return 0
@@ -196,7 +202,8 @@ class Simulation:
         stored: set[tuple[int, int]] = set()
         for item in plan.scheduled:
             self.tell_model(item)
-            names, stop = self.names(item.sequence), item.start + item.num_tokens
+            text = self.texts[item.sequence] + [*item.drafts]
+            names, stop = names_of(text), item.start + item.num_tokens
             for position in range(item.start, stop):
                 slot = self.slot(item.sequence, position)
                 assert slot not in stored, "two sequences write one slot"
@@ -205,13 +212,18 @@ class Simulation:
                 filled = position // self.limits.block_size < stop // self.limits.block_size
                 assert filled or self.blocks.references(slot[0]) == 1, "shared, but not full"
         for item in plan.scheduled:
-            self.check_slots(item.sequence, item.start + item.num_tokens)
+            self.check_slots(item.sequence, item.start + item.num_tokens - len(item.drafts))
         scores = {item.sequence.request_id: _scores(item) for item in plan.scheduled if item.scored}
         tokens: list[int] = []
         for item in plan.sampling:
             text = self.texts[item.sequence]
-            tokens.append(next_token(text, item.sequence))
-            text.append(tokens[-1])
+            drawn = [
+                next_token(text + [*item.drafts[:count]], item.sequence)
+                for count in range(1 + len(item.drafts))
+            ]
+            tokens += drawn
+            right = [token == draft for token, draft in zip(drawn, item.drafts, strict=False)]
+            text += drawn[: [*right, False].index(False) + 1]
         return StepResult(tokens, prompt_logprobs=scores)
 
     def tell_model(self, item: ScheduledSequence) -> None:
@@ -221,20 +233,12 @@ class Simulation:
         text = [] if item.new_blocks_from == 0 else self.texts[sequence]
         assert text[: len(known)] == known[: len(text)], "the model drew something else"
         self.texts[sequence] = known + text[len(known) :]
-        stop = item.start + item.num_tokens
+        stop = item.start + item.num_tokens - len(item.drafts)
         assert len(self.texts[sequence]) >= stop, "nobody knows the token to compute"
         assert not item.samples or len(self.texts[sequence]) == stop, "a draw from the middle"
 
-    def names(self, sequence: Sequence) -> list[int]:
-        """For each position, a name of the text from the first token up to it."""
-        crc, names = 0, list[int]()
-        for token in self.texts[sequence]:
-            crc = zlib.crc32(token.to_bytes(4, "little"), crc)
-            names.append(crc)
-        return names
-
     def check_slots(self, sequence: Sequence, stop: int) -> None:
-        names = self.names(sequence) if stop else []
+        names = names_of(self.texts[sequence]) if stop else []
         for position in range(stop):
             assert self.slots[self.slot(sequence, position)] == names[position], "foreign text"
 
@@ -246,6 +250,10 @@ class Simulation:
         assert ones == sorted(ones, reverse=True), "single tokens come first"
         assert plan.num_single == sum(ones)
         assert plan.sampling == tuple(item for item in items if item.samples)
+        guessing = [item for item in items if item.drafts]
+        assert all(item.samples and item.num_tokens == 1 + len(item.drafts) for item in guessing)
+        assert plan.num_draws == len(plan.sampling) + sum(len(item.drafts) for item in guessing)
+        assert not guessing or plan.num_draws <= MOST_ROWS
         rows = [item.sequence.row for item in items]
         assert len(set(rows)) == len(rows)
         assert all(row is not None and 0 <= row < limits.rows for row in rows)
@@ -279,6 +287,15 @@ class Simulation:
         counted = [self.blocks.references(block_id) for block_id in range(len(references))]
         assert counted == references
         assert self.blocks.blocks_used == sum(count > 0 for count in references)
+
+
+def names_of(text: list[int]) -> list[int]:
+    """For each position, a name of the text from the first token up to it."""
+    crc, names = 0, list[int]()
+    for token in text:
+        crc = zlib.crc32(token.to_bytes(4, "little"), crc)
+        names.append(crc)
+    return names
 
 
 def _scores(item: ScheduledSequence) -> list[TokenLogprob]:

@@ -52,6 +52,7 @@ prompts = st.builds(
 sampling = st.builds(
     SamplingParams,
     min_tokens=st.sampled_from((0, 0, 3)),
+    presence_penalty=st.sampled_from((0, 0, 0, 1)),
     stop_token_ids=st.sampled_from(((), (), (3,))),
     prompt_logprobs=st.sampled_from((None, None, None, 0)),
     grammar=st.sampled_from((None, None, Grammar("json_object"))),
@@ -62,7 +63,7 @@ arrivals = st.lists(
         step=st.integers(0, 12),
         prompt=prompts,
         max_new_tokens=st.integers(0, 14),
-        seed=st.integers(0, 1),
+        seed=st.integers(0, 1),  # an odd one repeats itself
         ignore_eos=st.booleans(),
         params=sampling,
     ),
@@ -77,7 +78,8 @@ limits = st.builds(
     budget=st.integers(1, 24),
     max_model_len=st.integers(20, 40),
     prefix_cache=st.booleans(),
-    max_plans_ahead=st.sampled_from((0, 1, 1, 2)),
+    max_plans_ahead=st.sampled_from((0, 0, 1, 2)),
+    speculative_tokens=st.sampled_from((0, 1, 4, 15)),
 )
 disturbances = st.dictionaries(st.integers(0, 20), st.integers(0, 11), max_size=4)
 
@@ -148,13 +150,15 @@ def test_cache_and_memory_pressure_change_no_token(limits: Limits, work: list[Ar
     for variant in (
         replace(limits, prefix_cache=True),
         replace(limits, prefix_cache=False),
+        replace(limits, max_plans_ahead=0, speculative_tokens=0),
+        replace(limits, max_plans_ahead=0, speculative_tokens=7),
         replace(limits, max_plans_ahead=1 - limits.max_plans_ahead % 2),
         replace(limits, num_blocks=limits.num_blocks * 50, budget=1000, rows=50),
     ):
         simulation, _ = play(variant, work)
         outputs.append({key: seq.output_token_ids for key, seq in simulation.finished.items()})
-    cached, uncached, other_pace, roomy = outputs
-    assert cached == uncached == other_pace
+    cached, uncached, plain, guessing, other_pace, roomy = outputs
+    assert cached == uncached == plain == guessing == other_pace
     assert cached.items() <= roomy.items()
 
 

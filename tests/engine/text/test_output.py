@@ -222,6 +222,15 @@ def test_stop_string_in_the_middle_of_tokens() -> None:
     assert [token.token_id for token in delta.tokens] == [0]
 
 
+def test_tokens_that_were_guessed_beyond_a_stop_string_do_not_count() -> None:
+    """A step may bring several tokens with their entries, and the sample's end behind them."""
+    sample = assembler(b"ab", b"c.", b"d", b"", stop=(".",), logprobs=0)
+    logprobs = [TokenLogprob(token_id, -1.0 - token_id) for token_id in range(4)]
+    delta = sample.push([0, 1, 2, 3], logprobs, FinishReason.STOP)
+    assert (delta.text, delta.stop_hit, delta.num_tokens) == ("abc", ".", 2)
+    assert [token.logprob for token in delta.tokens] == logprobs[:2]
+
+
 def test_included_stop_string_keeps_its_tokens() -> None:
     sample = assembler(b"ab", b"ST", b"OPc", b"d", stop=("STOP",), include_stop=True)
     delta = sample.push([0, 1, 2, 3])

@@ -1,8 +1,6 @@
-"""Compiles the sampler's kernels for a few steps that need all of them, and prints their names."""
+"""A program that compiles the sampler's kernels for Hopper; it prints a line for each, in JSON."""
 
 from __future__ import annotations
-
-import sys
 
 import numpy as np
 import torch
@@ -11,7 +9,7 @@ from engine.sampling.sampling_batch import SamplingRow
 from engine.sampling.sampling_rows import SamplingRows
 from engine.sampling.triton_sampler import Legal, TritonSampler
 from engine.sampling_params import SamplingParams
-from tests.triton_compile import compiling
+from tests.triton_compiler import compiling, report
 
 VOCAB = 50_257
 
@@ -40,13 +38,9 @@ def launch(params: SamplingParams, dtype: torch.dtype, legal: Legal | None = Non
     TritonSampler(rows).sample(logits, row_ids, [0, 1], legal)
 
 
-def main() -> None:
-    with compiling() as compiled:
+if __name__ == "__main__":
+    with compiling() as kernels:
         launch(SamplingParams(temperature=0.0), torch.bfloat16)
         launch(SamplingParams(), torch.float32)
         launch(EVERYTHING, torch.bfloat16, GRAMMAR)
-    sys.stdout.write(" ".join(compiled))
-
-
-if __name__ == "__main__":
-    main()
+    report(kernels)

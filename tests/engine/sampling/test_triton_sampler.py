@@ -202,6 +202,23 @@ def test_ends_are_banned_until_the_minimum() -> None:
     assert tokens == [[81, 81], [81, 81], [80, 81], [80, 80]]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_nothing_waits_for_the_device() -> None:
+    occupants = mixed_rows(VOCAB)[:20]
+    numbers = list(range(20))
+    legal = legal_bits([0], [[1, 2]], VOCAB)
+    logits, ids = random_logits(20, VOCAB).to(DEVICE), row_ids(numbers)
+    mode = torch.cuda.get_sync_debug_mode()
+    for setting in (mode, 2):  # the first round compiles; 2 makes every wait an error
+        twins = Twins(VOCAB, num_rows=20)
+        torch.cuda.set_sync_debug_mode(setting)
+        for row, occupant in enumerate(occupants):
+            twins.join(row, occupant)
+        for _ in range(3):
+            twins.triton.sample(logits, ids, numbers, legal)
+        torch.cuda.set_sync_debug_mode(mode)
+
+
 def test_logits_must_fit_the_rows() -> None:
     twins = Twins(VOCAB, num_rows=2)
     with pytest.raises(AssertionError, match="fit"):

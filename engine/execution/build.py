@@ -21,7 +21,7 @@ from engine.attention.kv_cache import KVCache, blocks_that_fit
 from engine.attention.native import NativeAttention, can_attend
 from engine.config import EngineConfig
 from engine.errors import EngineFault
-from engine.execution.machine import cpu_threads, free_bytes, resolve_device
+from engine.execution.machine import cpu_threads, default_dtype, free_bytes, resolve_device
 from engine.execution.model_runner import ModelRunner
 from engine.grammar.compiler import GrammarCompiler
 from engine.grammar.masks import GrammarMasks
@@ -72,11 +72,12 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
     announce("reading the model's configuration")
     device = resolve_device(config.device)
     files = sorted(Path(config.model).glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
     if device.type == "cpu":
-        size = sum(file.stat().st_size for file in files)
         torch.set_num_threads(cpu_threads(config.threads, size))
     spec = load_spec(Path(config.model))
-    dtype = _dtype(config, spec, device)
+    automatic = config.dtype == "auto"
+    dtype = default_dtype(spec.dtype, size, device) if automatic else getattr(torch, config.dtype)
     max_model_len = _max_model_len(config, spec)
     kernels = None
     if can_attend(_attention_shape(spec), config.block_size, dtype):
@@ -138,13 +139,6 @@ def _batch_invariant(config: EngineConfig, device: torch.device) -> bool:
     if config.batch_invariant:
         raise EngineFault("--batch-invariant is offered on a CPU only.")
     return False
-
-
-def _dtype(config: EngineConfig, spec: ModelSpec, device: torch.device) -> torch.dtype:
-    """`auto` is float32 on a CPU, where half precision is slow unless the processor has it."""
-    if config.dtype != "auto":
-        return getattr(torch, config.dtype)
-    return torch.float32 if device.type == "cpu" else spec.dtype
 
 
 def _num_blocks(

@@ -15,7 +15,7 @@ from engine.attention.native import NativeAttention, can_attend
 from engine.execution.loaded import Loaded
 from engine.execution.machine import cpu_threads
 from engine.execution.model_runner import ModelRunner
-from engine.execution.setup import Setup, make_cache
+from engine.execution.setup import Setup, make_cache, weight_bytes
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder, can_decode
@@ -34,8 +34,7 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         EngineError: the model cannot be loaded, or its cache does not fit.
     """
     config, spec = setup.config, setup.spec
-    size = sum(file.stat().st_size for file in setup.model_dir.glob("*.safetensors"))
-    torch.set_num_threads(cpu_threads(config.threads, size))
+    torch.set_num_threads(cpu_threads(config.threads, weight_bytes(setup.model_dir)))
     kernels = None
     if can_attend(setup.attention_shape, config.block_size, setup.dtype):
         kernels = _load_kernels(setup, announce)

@@ -152,7 +152,7 @@ def _byte_tokenizer(vocab_size: int) -> dict[str, Any]:
 def peer_note(wanted: bool, *modules: str) -> str | None:
     """Why the peer does not take part; None when it does."""
     if not wanted:
-        return "skipped: --no-peers"
+        return "skipped: not asked for"
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     return f"skipped: no {', '.join(missing)}; `make bench-peers` installs it" if missing else None
 

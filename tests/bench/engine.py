@@ -25,8 +25,9 @@ from engine.core import EngineCore
 from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
-from tests.bench.common import CACHE, THREADS, interleave, machine, model_directory, peer_note
+from tests.bench.common import CACHE, THREADS, interleave, machine, peer_note
 from tests.bench.llama_cpp import LlamaCpp, converted
+from tests.bench.shapes import model_directory
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48

@@ -81,7 +81,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
     max_model_len = _max_model_len(config, spec)
     kernels = None
     if can_attend(_attention_shape(spec), config.block_size, dtype):
-        kernels = load_kernels(config, device, announce)
+        kernels = load_kernels(config, device, spec.head_dim, announce)
     announce("loading weights")
     decoder = _decoder(config, spec, kernels, dtype, device, max_model_len)
     announce("making the key-value cache")
@@ -214,13 +214,13 @@ def _attention(
 
 
 def load_kernels(
-    config: EngineConfig, device: torch.device, announce: Callable[[str], None]
+    config: EngineConfig, device: torch.device, head_dim: int, announce: Callable[[str], None]
 ) -> Kernels | None:
     """The compiled kernels, where they are wanted and can be had."""
     if device.type != "cpu" or not config.native_kernels:
         return None
     announce("compiling the CPU kernels")
-    library = built_library()
+    library = built_library(head_dim)
     if library is None:
         return None
     try:

@@ -84,7 +84,7 @@ def _load_kernels(setup: Setup, announce: Callable[[str], None]) -> Kernels | No
     if not setup.config.native_kernels:
         return None
     announce("compiling the CPU kernels")
-    library = built_library()
+    library = built_library(setup.spec.head_dim)
     if library is None:
         return None
     try:

@@ -16,7 +16,7 @@ import warnings
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -40,11 +40,11 @@ VERSION_OF = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}
 class Diglot:
     """This project's engine core, in process."""
 
-    def __init__(self, model: Path, dtype: str) -> None:
+    def __init__(self, model: Path, dtype: str, device: Literal["cpu", "cuda"] = "cpu") -> None:
         config = EngineConfig(
             model=str(model),
             dtype=dtype,  # type: ignore[arg-type]
-            device="cpu",
+            device=device,
             threads=THREADS,
             prefix_cache=False,
             max_num_batched_tokens=4096,

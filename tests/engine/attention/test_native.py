@@ -10,7 +10,6 @@ from engine.attention.kv_cache import KVCache
 from engine.attention.native import NativeAttention, can_attend
 from engine.models.layers import RMSNorm, RotaryEmbedding
 from engine.models.rope import RopeSpec
-from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.scheduling.sequence import Sequence
 from tests.engine.attention.test_cpu import (
@@ -25,14 +24,6 @@ from tests.engine.attention.test_cpu import (
 )
 
 SIZES = [*SHAPES, (8, 1, 128), (5, 5, 80)]
-
-
-@pytest.fixture(scope="module")
-def kernels() -> Kernels:
-    library = built_library()
-    if library is None:
-        pytest.skip("needs a C++ compiler")
-    return Kernels(library)
 
 
 def in_units(keys: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,8 @@ from engine.models.spec import ModelSpec, load_spec
 from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.native.packing import PackedWeights
-from tests.bench.common import THREADS, machine, median, model_directory
+from tests.bench.common import THREADS, machine, median
+from tests.bench.shapes import model_directory
 from tests.bench.engine import PROMPT_TOKENS, Diglot
 
 SIDE = {"cpu": 2048, "cuda": 8192}

@@ -19,13 +19,16 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `model` is a Hugging Face style directory. `max_model_len` None takes the model's own limit.
     `kv_cache_tokens` None fits the cache to `memory_fraction` of the free memory (bounded on CPU).
     `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and of
-    cache hits, bit for bit; None does so where it is offered, which is on a CPU.
+    cache hits, bit for bit; None does so where it is offered, which is on a CPU. `quantization`
+    rounds the weights of products while they are loaded: int8 with a scale per column, computed
+    with in `dtype`; offered where the compiled kernels run the model.
     """
 
     model: str = str(EMBEDDED_MODEL)
     served_name: str = "diglot-mini"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Literal["int8"] | None = None
     max_model_len: int | None = None
     block_size: int = 64  # tokens
     kv_cache_tokens: int | None = None

@@ -114,8 +114,13 @@ def _decoder(
 ) -> Decoder | NativeDecoder:
     model = Path(config.model)
     invariant = _batch_invariant(config, device)  # as the compiled one always is
+    int8 = config.quantization == "int8"
     if kernels is not None and can_decode(spec, dtype):
-        return load_native_decoder(model, spec, kernels, dtype=dtype, max_model_len=max_model_len)
+        return load_native_decoder(
+            model, spec, kernels, dtype=dtype, max_model_len=max_model_len, int8=int8
+        )
+    if int8:
+        raise EngineFault("--quantization int8 is offered on a CPU with compiled kernels only.")
     return load_decoder(
         model,
         spec,
@@ -251,6 +256,7 @@ def _fingerprint(config: EngineConfig, files: list[Path], kind: str) -> str:
     """Changes with the weights, the precision, the device, the versions and the mode."""
     digest = hashlib.sha256()
     mode = (__version__, torch.__version__, kind, config.batch_invariant, torch.get_num_threads())
+    digest.update(repr(config.quantization).encode())
     digest.update(repr(mode).encode())
     digest.update((Path(config.model) / "config.json").read_bytes())
     for file in files:

@@ -71,13 +71,17 @@ def load_native_decoder(
     *,
     dtype: torch.dtype,
     max_model_len: int,
+    int8: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> NativeDecoder:
-    """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes."""
+    """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes.
+
+    `int8` keeps eight bits of each weight of a product; the embedding table stays as it is.
+    """
     device = torch.device("cpu")
     with Checkpoint(model_dir) as checkpoint:
         reader = _Reader(checkpoint, spec, dtype, device)
-        layers = [NativeLayer(weights) for weights in reader.layers(progress)]
+        layers = [NativeLayer(weights, int8=int8) for weights in reader.layers(progress)]
         embedding = reader.embedding()
         decoder = NativeDecoder(
             kernels,
@@ -87,6 +91,7 @@ def load_native_decoder(
             norm=reader.final_norm(),
             head=reader.head(embedding),
             rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
+            int8=int8,
         )
         _refuse_spare(checkpoint.not_taken(), spec)
     return decoder

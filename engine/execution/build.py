@@ -71,6 +71,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
     """
     announce("reading the model's configuration")
     device = resolve_device(config.device)
+    speculative_tokens = _speculative_tokens(config, device)
     files = sorted(Path(config.model).glob("*.safetensors"))
     if device.type == "cpu":
         size = sum(file.stat().st_size for file in files)
@@ -92,7 +93,7 @@ def build_parts(config: EngineConfig, announce: Callable[[str], None]) -> Engine
         max_num_sequences=config.max_num_sequences,
         max_num_batched_tokens=config.max_num_batched_tokens,
         max_model_len=max_model_len,
-        speculative_tokens=_speculative_tokens(config, device),
+        speculative_tokens=speculative_tokens,
     )
     runner = _runner(config, spec, decoder, kernels, dtype, device, num_blocks, max_model_len)
     return EngineParts(

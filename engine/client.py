@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -45,8 +46,12 @@ _RESTART_SECONDS = (0.0, 0.5, 2.0, 5.0)
 class EngineClient:
     """Implements `engine.interface.Engine` over an engine process."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(
+        self, config: EngineConfig, launch: Callable[[EngineConfig], EngineProcess] = EngineProcess
+    ) -> None:
+        """`launch` makes the process of each life of the engine, not yet started."""
         self._config = config
+        self._launch = launch
         self._phase = "starting"
         self._model: ModelCard | None = None
         self._stats = EngineStats()
@@ -55,6 +60,7 @@ class EngineClient:
         self._process: EngineProcess | None = None
         self._streams: dict[str, OpenStream] = {}
         self._supervisor: asyncio.Task[None] | None = None
+        self._launched = asyncio.Event()
 
     # State
 
@@ -78,8 +84,12 @@ class EngineClient:
     # Life
 
     async def start(self) -> None:
-        """See `Engine.start`."""
-        self._supervisor = asyncio.create_task(self._supervise())
+        """See `Engine.start`. The process is launched when this returns."""
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise())
+            launched = asyncio.create_task(self._launched.wait())
+            await asyncio.wait((self._supervisor, launched), return_when=asyncio.FIRST_COMPLETED)
+            launched.cancel()
 
     async def stop(self) -> None:
         """See `Engine.stop`. May be called again."""
@@ -92,11 +102,11 @@ class EngineClient:
     async def _supervise(self) -> None:
         """Keep a process running. Ends, with an `EngineError`, only when that is in vain."""
         try:
-            await asyncio.to_thread(self._load_text)
+            text = asyncio.create_task(asyncio.to_thread(self._load_text))
             failures = 0
             while failures < len(_RESTART_SECONDS):
                 await asyncio.sleep(_RESTART_SECONDS[failures])
-                was_ready = await self._run_once()
+                was_ready = await self._run_once(text)
                 failures = 0 if was_ready else failures + 1
             raise EngineFault("The engine process ends again and again while it starts.")
         except EngineError as error:
@@ -108,21 +118,28 @@ class EngineClient:
         self._tokenizer = load_tokenizer(model)
         self._template = ChatTemplate.load(model)
 
-    async def _run_once(self) -> bool:
+    async def _run_once(self, text: asyncio.Task[None]) -> bool:
         """One life of the engine process, from launch to death; True if it had been ready.
+
+        The text side loads meanwhile, in `text`.
 
         Raises:
             EngineFault: the engine says itself that it cannot start, so trying again is vain.
         """
-        process = self._process = EngineProcess(self._config)
+        process = self._process = self._launch(self._config)
         was_ready = False
         try:
+            began = time.monotonic()
             await process.start()
+            self._launched.set()
+            await text
             async for message in process.messages():
                 if isinstance(message, ipc.Fatal) and not was_ready:
                     raise EngineFault(message.message)
-                was_ready |= isinstance(message, ipc.Ready)
                 self._handle(message)
+                if isinstance(message, ipc.Ready):
+                    was_ready = True
+                    _log_start(time.monotonic() - began, message.startup_seconds)
         finally:
             self._process = None
             self._fail_open_streams("The engine process ended while it served this request.")
@@ -136,13 +153,13 @@ class EngineClient:
             case ipc.StepOutputs(outputs, stats):
                 self._stats = stats
                 for output in outputs:
-                    self._deliver(output)
+                    stream = self._streams.get(output.request_id)
+                    if stream is not None:  # else aborted while this was on its way
+                        self._deliver(stream, output)
             case ipc.Loading(phase):
                 self._phase = phase
-            case ipc.Ready(model, startup_seconds, stats):
+            case ipc.Ready(model=model, stats=stats):
                 self._model, self._stats, self._phase = self._with_text(model), stats, READY
-                for phase, seconds in startup_seconds.items():
-                    log.info("%s took %.2f s", phase, seconds)
             case ipc.Fatal(text):
                 log.error("engine: %s", text)
 
@@ -159,14 +176,11 @@ class EngineClient:
             reasons=template.reasons,
         )
 
-    def _deliver(self, output: ipc.SequenceOutput) -> None:
-        stream = self._streams.get(output.request_id)
-        if stream is None:
-            return  # aborted while this was on its way
-        engine_is_done = output.finish_reason is not None or output.error is not None
+    def _deliver(self, stream: OpenStream, output: ipc.SequenceOutput) -> None:
         stream.push(output)
         if stream.finished:
             del self._streams[output.request_id]
+            engine_is_done = output.finish_reason is not None or output.error is not None
             if not engine_is_done:  # a stop string, which only this side can see
                 self._send_abort(output.request_id)
 
@@ -250,6 +264,13 @@ class EngineClient:
         needed = 1 if wanted is None else wanted
         if prompt_tokens + needed > model.max_model_len:
             raise ContextLengthExceeded(model.max_model_len, prompt_tokens, wanted or 0)
+
+
+def _log_start(seconds: float, phases: dict[str, float]) -> None:
+    """Where the engine's start went. What its phases leave is Python's own start and imports."""
+    parts = {"process and imports": seconds - sum(phases.values()), **phases}
+    told = ", ".join(f"{name} {part:.2f}" for name, part in parts.items())
+    log.info("engine ready in %.2f s: %s", seconds, told)
 
 
 def _document_start(tokenizer: Tokenizer) -> tuple[int, ...]:

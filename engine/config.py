@@ -18,8 +18,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     `model` is a Hugging Face style directory. `max_model_len` None takes the model's own limit.
     `kv_cache_tokens` None fits the cache to `memory_fraction` of the free memory (bounded on CPU).
-    `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and of
-    cache hits, bit for bit; None does so where it is offered, which is on a CPU.
+    `kv_cache_dtype` `fp8` halves the cache, on a GPU. `max_num_batched_tokens` None goes by the
+    device. `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and
+    of cache hits, bit for bit; None does so where it costs nothing, which is on a CPU.
     `speculative_tokens` are guessed from a sequence's own text and checked in one step; 0 to 15,
     offered on a CPU.
     """
@@ -31,11 +32,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_model_len: int | None = None
     block_size: int = 64  # tokens
     kv_cache_tokens: int | None = None
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
     memory_fraction: float = 0.85
     max_num_sequences: int = 256
-    max_num_batched_tokens: int = 1024  # tokens of one step
+    max_num_batched_tokens: int | None = None  # tokens of one step
     prefix_cache: bool = True
     batch_invariant: bool | None = None
-    native_kernels: bool = True  # on a CPU, where a compiler is
     speculative_tokens: int = 0  # at a time, at most
+    native_kernels: bool = True  # on a CPU, where a compiler is
+    cuda_graphs: bool = True  # on a GPU
     threads: int | None = None  # None: physical cores this process may use

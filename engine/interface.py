@@ -12,7 +12,8 @@ from engine.types import EngineStats, GenerationRequest, ModelCard, Prompt, Text
 
 
 class Engine(Protocol):
-    """Text in, text out. All methods belong to one event loop."""
+    """Text in, text out. All methods belong to one event loop; `encode` alone may be called from
+    any thread, as a long prompt takes its time."""
 
     @property
     def phase(self) -> str:
@@ -67,7 +68,7 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Begin loading and return without waiting for it."""
+        """Begin loading and return without waiting for it. Harmless when repeated."""
         ...
 
     async def stop(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from engine.errors import EngineError, EngineFault, InvalidParameter
-from engine.ipc import Fault, SequenceOutput
+from engine.ipc import Fault, Refusal, SequenceOutput
 from engine.text.output import OutputAssembler
 from engine.text.tokenizer import Tokenizer
 from engine.types import FinishReason, GenerationRequest, TextDelta
@@ -33,12 +33,8 @@ class OpenStream:
 
     def push(self, output: SequenceOutput) -> None:
         """Take what one engine step said of this sample."""
-        if isinstance(output.error, Fault):
-            self.fail(EngineFault(output.error.message))
-            return
         if output.error is not None:
-            name, reason = output.error.parameter, output.error.reason
-            self.fail(InvalidParameter(name, getattr(self._params, name, None), reason))
+            self.fail(self._as_raised(output.error))
             return
         made = self._assembler.push(output.token_ids, output.logprobs, output.finish_reason)
         self._num_generated_tokens += made.num_tokens
@@ -57,6 +53,12 @@ class OpenStream:
                 prompt_logprobs=output.prompt_logprobs,
             )
         )
+
+    def _as_raised(self, error: Fault | Refusal) -> EngineError:
+        if isinstance(error, Fault):
+            return EngineFault(error.message)
+        value: object = getattr(self._params, error.parameter, None)
+        return InvalidParameter(error.parameter, value, error.reason)
 
     def fail(self, error: EngineError) -> None:
         """End the stream with an error, after what is pending was read."""

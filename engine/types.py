@@ -61,7 +61,7 @@ class GenerationRequest(msgspec.Struct, frozen=True):
     want_tokens: bool = False
 
 
-class TokenLogprob(msgspec.Struct, frozen=True):
+class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
     """One position's log-probabilities: log-softmax of the model's raw logits, in nats.
 
     `top` holds the most likely (id, logprob) pairs, best first; it need not contain the chosen
@@ -73,7 +73,7 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     top: tuple[tuple[int, float], ...] = ()
 
 
-class OutputToken(msgspec.Struct, frozen=True):
+class OutputToken(msgspec.Struct, frozen=True, gc=False):
     """One generated token as the caller sees it.
 
     `text_offset` counts code points from the start of the generated text to where the token's
@@ -86,7 +86,7 @@ class OutputToken(msgspec.Struct, frozen=True):
     logprob: TokenLogprob | None = None
 
 
-class TextDelta(msgspec.Struct, frozen=True, kw_only=True):
+class TextDelta(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one engine step added to one sample.
 
     The counters are cumulative, so the last delta alone gives the usage. `prompt_logprobs` comes

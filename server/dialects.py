@@ -70,4 +70,5 @@ def streams_array(scope: Scope) -> bool:
     path: str = scope["path"]
     if not path.endswith(":streamGenerateContent"):
         return False
-    return QueryParams(scope["query_string"]).get("alt") != "sse"
+    query = QueryParams(scope["query_string"])
+    return "sse" not in (query.get("alt"), query.get("$alt"))

@@ -97,7 +97,8 @@ class Generation:
         self._admission = admission
         self._watch = _Stopwatch(metrics, dialect)
         self._ticket: Ticket | None = None
-        self._merged: AsyncIterator[tuple[int, TextDelta]] | None = None
+        self._only: AsyncIterator[TextDelta] | None = None  # the stream of a single sample
+        self._funnel: _Funnel | None = None  # those of several
         self._first: tuple[int, TextDelta] | None = None
         self._open: set[int] = set()
         self._generated = [0] * self.num_samples
@@ -139,7 +140,11 @@ class Generation:
             if self._admission is not None:
                 tokens = sum(map(len, self._prompts))
                 self._ticket = self._admission.admit(self.num_samples, tokens)
-            self._merged = _merge([self._submit(index) for index in range(self.num_samples)])
+            streams = [self._submit(index) for index in range(self.num_samples)]
+            if len(streams) == 1:
+                self._only = streams[0]
+            else:
+                self._funnel = _Funnel(streams)
             self._first = await anext(self)
         except BaseException:  # cancellation included: whoever leaves, leaves nothing behind
             self.abort("error")
@@ -153,8 +158,8 @@ class Generation:
             self._watch.aborted(reason)
         self._open.clear()
         self._first = None
-        if isinstance(self._merged, _Funnel):
-            self._merged.cancel()
+        if self._funnel is not None:
+            self._funnel.cancel()
         if self._ticket is not None:
             self._ticket.release()
 
@@ -170,10 +175,14 @@ class Generation:
         if self._first is not None:
             item, self._first = self._first, None
             return item
-        if self._merged is None or not self._open:
+        if not self._open:
             raise StopAsyncIteration
         try:
-            index, delta = await anext(self._merged)
+            if self._only is not None:  # read in place: the engine may merge for a slow reader
+                index, delta = 0, await self._only.__anext__()
+            else:
+                assert self._funnel is not None, "what is open was submitted by `start`"
+                index, delta = await self._funnel.get()
         except StopAsyncIteration:
             self.abort("error")
             raise EngineFault("The engine ended the request early.") from None
@@ -185,7 +194,7 @@ class Generation:
 
     async def collect(self) -> list[Sample]:
         """Wait for every sample. Calls `start` when nobody did."""
-        if self._merged is None:
+        if self._only is None and self._funnel is None:
             await self.start()
         samples = [Sample(index, index // self._n) for index in range(self.num_samples)]
         pieces: list[list[str]] = [[] for _ in samples]
@@ -240,8 +249,8 @@ class _Stopwatch:
         self._started = time.monotonic()
         self._last: dict[int, float] = {}
         if metrics is not None:
-            self._first_token = metrics.first_token.labels(dialect)
-            self._inter_token = metrics.inter_token.labels(dialect)
+            self._first_token = metrics.first_token.of(dialect)
+            self._inter_token = metrics.inter_token.of(dialect)
 
     def delta(self, index: int) -> None:
         if self._metrics is None:
@@ -261,29 +270,16 @@ class _Stopwatch:
     def ended(self) -> None:
         if self._metrics is not None:
             seconds = time.monotonic() - self._started
-            self._metrics.duration.labels(self._dialect).observe(seconds)
+            self._metrics.duration.of(self._dialect).observe(seconds)
 
     def aborted(self, reason: str) -> None:
         if self._metrics is not None:
             self._metrics.aborts.labels(self._dialect, reason).inc()
 
 
-def _merge(streams: list[AsyncIterator[TextDelta]]) -> AsyncIterator[tuple[int, TextDelta]]:
-    """Many streams as one. A single one is read in place, so that the engine may still merge
-    deltas for a slow reader; more of them take one task each, none per delta."""
-    return _Single(streams[0]) if len(streams) == 1 else _Funnel(streams)
-
-
-class _Single(AsyncIterator[tuple[int, TextDelta]]):
-    def __init__(self, stream: AsyncIterator[TextDelta]) -> None:
-        self._stream = stream
-
-    async def __anext__(self) -> tuple[int, TextDelta]:
-        return 0, await anext(self._stream)
-
-
-class _Funnel(AsyncIterator[tuple[int, TextDelta]]):
-    """One pump task per stream into one queue; the first failure is what the reader gets."""
+class _Funnel:
+    """Many streams as one: a task for each, none per delta, and one queue. The first failure is
+    what the reader gets."""
 
     def __init__(self, streams: list[AsyncIterator[TextDelta]]) -> None:
         self._queue: asyncio.Queue[tuple[int, TextDelta] | BaseException] = asyncio.Queue()
@@ -298,7 +294,8 @@ class _Funnel(AsyncIterator[tuple[int, TextDelta]]):
         for task in self._tasks:
             task.cancel()
 
-    async def __anext__(self) -> tuple[int, TextDelta]:
+    async def get(self) -> tuple[int, TextDelta]:
+        """The next delta of any stream, with the stream's number."""
         item = await self._queue.get()
         if isinstance(item, BaseException):
             raise item

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine import EngineError
-from server.dialects import error_response
+from server.dialects import dialect_of, error_response
 from server.errors import BodyTooLarge, MissingKey, WrongKey
 from server.metrics import Metrics
 
@@ -39,7 +39,8 @@ class RequestContext:
             return
         started = time.monotonic()
         request_id = _request_id(Headers(scope=scope))
-        state = {**scope.get("state", {}), "request_id": request_id}
+        # `send` as it is out here: see `straight_send`.
+        state = {**scope.get("state", {}), "request_id": request_id, "send": send}
         scope["state"] = state  # in place: the handler of bugs, outside of us, reads it too
         path: str = scope["path"]
         if len(path) > 1 and path.endswith("/"):
@@ -52,6 +53,9 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = request_id
+                if dialect_of(scope) == "openai":
+                    elapsed = time.monotonic() - started
+                    headers["openai-processing-ms"] = str(round(elapsed * 1000))
             await send(message)
 
         try:

@@ -60,7 +60,9 @@ class ServerSettings(BaseSettings):
         default="auto", description="Where the model runs."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Number format of weights and activations."
+        default="auto",
+        description="Number format of weights and activations; by default the checkpoint's own, "
+        "but on a CPU float32 unless it multiplies bfloat16 and the model is not tiny.",
     )
     max_model_len: int | None = Field(
         default=None, ge=1, description="Context length in tokens; the model's own by default."
@@ -70,6 +72,9 @@ class ServerSettings(BaseSettings):
         ge=1,
         description="Tokens that the KV cache holds; fitted to the memory by default.",
     )
+    kv_cache_dtype: Literal["auto", "fp8"] = Field(
+        default="auto", description="Number format of the KV cache; fp8 halves it, on a GPU only."
+    )
     memory_fraction: float = Field(
         default=0.85, gt=0, le=1, description="Share of the free memory that the KV cache may take."
     )
@@ -77,8 +82,10 @@ class ServerSettings(BaseSettings):
     max_num_sequences: int = Field(
         default=256, ge=1, description="Samples that one step may carry."
     )
-    max_num_batched_tokens: int = Field(
-        default=1024, ge=1, description="Tokens that one step may carry."
+    max_num_batched_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens that one step may carry; 1024 on a CPU and 4096 on a GPU by default.",
     )
     prefix_cache: bool = Field(
         default=True, description="Reuse the KV cache of equal prompt beginnings."
@@ -89,7 +96,10 @@ class ServerSettings(BaseSettings):
     )
     native_kernels: bool = Field(
         default=True,
-        description="On a CPU, compile small operations with the C++ compiler that is found.",
+        description="On a CPU, compile the model's step with the C++ compiler that is found.",
+    )
+    cuda_graphs: bool = Field(
+        default=True, description="On a GPU, capture decode steps as CUDA graphs and replay them."
     )
     speculative_tokens: int = Field(
         default=0,
@@ -202,12 +212,14 @@ def engine_config(settings: ServerSettings) -> EngineConfig:
         max_model_len=settings.max_model_len,
         block_size=settings.block_size,
         kv_cache_tokens=settings.kv_cache_tokens,
+        kv_cache_dtype=settings.kv_cache_dtype,
         memory_fraction=settings.memory_fraction,
         max_num_sequences=settings.max_num_sequences,
         max_num_batched_tokens=settings.max_num_batched_tokens,
         prefix_cache=settings.prefix_cache,
         batch_invariant=settings.batch_invariant,
         native_kernels=settings.native_kernels,
+        cuda_graphs=settings.cuda_graphs,
         speculative_tokens=settings.speculative_tokens,
         threads=settings.threads,
     )

@@ -35,8 +35,12 @@ def _convert(handle: Any, name: str) -> np.ndarray:
 
 
 @contextmanager
-def exact_numbers() -> Iterator[None]:
-    """While this lasts, casts round to nearest even and products are those of the numbers."""
+def exact_numbers(*, one_order: bool = False) -> Iterator[None]:
+    """While this lasts, casts round to nearest even and products are those of the numbers.
+
+    `one_order`: each element of a product is summed alike, as on tensor cores. A BLAS, which is
+    faster, picks its order by a row's place in the tile.
+    """
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
     plain_cast = InterpreterBuilder.cast_impl
@@ -51,8 +55,12 @@ def exact_numbers() -> Iterator[None]:
         return cast(self, src, dst_type)
 
     def dot(self: Any, a: Any, b: Any, d: Any, precision: Any, imprecise: Any) -> Any:
-        product = np.matmul(_convert(a, "fp32"), _convert(b, "fp32"))
-        return TensorHandle(product + d.data, d.dtype.scalar)
+        left, right, total = _convert(a, "fp32"), _convert(b, "fp32"), d.data.copy()
+        if not one_order:
+            return TensorHandle(left @ right + total, d.dtype.scalar)
+        for k in range(left.shape[1]):
+            total += left[:, k, None] * right[k]
+        return TensorHandle(total, d.dtype.scalar)
 
     with patch.multiple(
         InterpreterBuilder, cast_impl=cast, create_fp_to_fp=convert, create_dot=dot

@@ -40,6 +40,7 @@ class KVCache:
         device: torch.device,
     ) -> None:
         shape = (num_blocks, num_kv_heads, block_size, head_dim)
+        self.num_blocks = num_blocks
         self.num_kv_heads = num_kv_heads
         self.block_size = block_size
         self.keys = [_zeros(shape, dtype, device) for _ in range(num_layers)]

@@ -69,12 +69,11 @@ def store_heads(
         NORMALIZES=gain is not None,
         ROTATES=angles is not None,
         LIMIT=LARGEST.get(keys.dtype, 0.0),
-        num_warps=4,
     )
     return queries
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["slots"])
 def _store_kernel(
     heads,
     cos,

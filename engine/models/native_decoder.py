@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from engine.attention.backend import StepAttention
 from engine.attention.native import NativeStepAttention
 from engine.models.layer_weights import LayerWeights, Projection
 from engine.models.layers import RotaryEmbedding
@@ -73,10 +74,9 @@ class NativeDecoder:
             spec.rms_norm_eps,
         )
 
-    def forward(
-        self, token_ids: Tensor, positions: Tensor, attention: NativeStepAttention
-    ) -> Tensor:
+    def forward(self, token_ids: Tensor, positions: Tensor, attention: StepAttention) -> Tensor:
         """See `Decoder.forward`. `positions` are those that `attention` knows already."""
+        assert isinstance(attention, NativeStepAttention), "attention of the same kernels"
         hidden = torch.empty(len(token_ids), self._hidden_size, dtype=self._dtype)
         attention.forward(self._model, token_ids, hidden)
         return hidden

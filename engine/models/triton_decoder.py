@@ -7,6 +7,7 @@ of the products. Has been run by Triton's interpreter only, never on a card yet.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from engine.models.layers import RotaryEmbedding
 from engine.models.spec import ModelSpec
 from engine.models.triton_layers import rms_norm, silu_mul
 from engine.models.triton_linear import linear
+from engine.models.weights import open_weights
 
 Product = Callable[[Tensor, Tensor | None], Tensor]
 """`x W^T + b`, plus a residual `[rows, out]` or None. x: `[rows, in]`."""
@@ -97,6 +99,30 @@ class TritonDecoder:
         """Rows of `forward`'s result `[rows, hidden_size]` to `[rows, vocab_size]`, in the model's
         dtype: widening them for all of a vocabulary is left to whoever needs it."""
         return self._head(hidden, None)
+
+
+def load_triton_decoder(
+    model_dir: Path,
+    spec: ModelSpec,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    max_model_len: int,
+    batch_invariant: bool,
+) -> TritonDecoder:
+    """See `engine.models.weights.load_decoder`."""
+    with open_weights(model_dir, spec, dtype, device) as reader:
+        layers = [TritonLayer(one, batch_invariant=batch_invariant) for one in reader.layers()]
+        embedding = reader.embedding()
+        head = Projection(reader.head(embedding), None)
+        return TritonDecoder(
+            spec,
+            embedding=embedding,
+            layers=layers,
+            norm=reader.final_norm(),
+            head=make_product(head, batch_invariant=batch_invariant),
+            rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
+        )
 
 
 def _joined(gate: Projection, up: Projection) -> Projection:

@@ -7,6 +7,7 @@ and packed at a time, so that little more than the packed model is ever in memor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +46,13 @@ def load_decoder(
     Raises:
         ModelLoadError: something is missing, spare, or of another shape than the config says.
     """
-    with Checkpoint(model_dir) as checkpoint:
-        reader = _Reader(checkpoint, spec, dtype, device)
+    with open_weights(model_dir, spec, dtype, device) as reader:
         layers = [
             DecoderLayer.packed(weights, spec.rms_norm_eps, batch_invariant=batch_invariant)
             for weights in reader.layers(progress)
         ]
         embedding = reader.embedding()
-        decoder = Decoder(
+        return Decoder(
             spec,
             embedding=embedding,
             layers=layers,
@@ -60,8 +60,6 @@ def load_decoder(
             head=make_linear(reader.head(embedding), None, batch_invariant=batch_invariant),
             rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
         )
-        _refuse_spare(checkpoint.not_taken(), spec)
-    return decoder
 
 
 def load_native_decoder(
@@ -75,11 +73,10 @@ def load_native_decoder(
 ) -> NativeDecoder:
     """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes."""
     device = torch.device("cpu")
-    with Checkpoint(model_dir) as checkpoint:
-        reader = _Reader(checkpoint, spec, dtype, device)
+    with open_weights(model_dir, spec, dtype, device) as reader:
         layers = [NativeLayer(weights) for weights in reader.layers(progress)]
         embedding = reader.embedding()
-        decoder = NativeDecoder(
+        return NativeDecoder(
             kernels,
             spec,
             embedding=embedding,
@@ -88,12 +85,25 @@ def load_native_decoder(
             head=reader.head(embedding),
             rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
         )
+
+
+@contextmanager
+def open_weights(
+    model_dir: Path, spec: ModelSpec, dtype: torch.dtype, device: torch.device
+) -> Iterator[WeightsReader]:
+    """A model's weights, for whoever lays them out.
+
+    Raises:
+        ModelLoadError: something is missing or of another shape than the config says, or is left
+            over in the end.
+    """
+    with Checkpoint(model_dir) as checkpoint:
+        yield WeightsReader(checkpoint, spec, dtype, device)
         _refuse_spare(checkpoint.not_taken(), spec)
-    return decoder
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
+class WeightsReader:
     """Takes tensors from the checkpoint, a layer at a time."""
 
     checkpoint: Checkpoint
@@ -101,17 +111,20 @@ class _Reader:
     dtype: torch.dtype
     device: torch.device
 
-    def layers(self, progress: Callable[[float], None] | None) -> Iterator[LayerWeights]:
+    def layers(self, progress: Callable[[float], None] | None = None) -> Iterator[LayerWeights]:
+        """All layers in order; `progress` is told the share of them that was taken, 0 to 1."""
         for number in range(self.spec.num_layers):
             yield self._layer(f"model.layers.{number}.")
             if progress is not None:
                 progress((number + 1) / self.spec.num_layers)
 
     def embedding(self) -> Tensor:
+        """`[vocab_size, hidden_size]`."""
         spec = self.spec
         return self._tensor("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size)
 
     def final_norm(self) -> Tensor:
+        """`[hidden_size]`."""
         return self._tensor("model.norm.weight", self.spec.hidden_size)
 
     def head(self, embedding: Tensor) -> Tensor:

@@ -52,6 +52,30 @@ inline void store(Bfloat* to, Floats v) {  // rounds to nearest, ties to even
   std::memcpy(to, &h, sizeof h);
 }
 
+// Terms of a sum that one multiply_add takes of each of sixteen columns, which lie side by side.
+template <class T>
+constexpr int STEP = 1;
+template <>
+constexpr int STEP<Bfloat> = 2;
+
+inline Floats multiply_add(Floats sums, const float* x, const float* weights) {
+  return sums + *x * load(weights);
+}
+
+inline Floats multiply_add(Floats sums, const Bfloat* x, const Bfloat* weights) {
+#ifdef __AVX512BF16__
+  int32_t pair;
+  std::memcpy(&pair, x, sizeof pair);
+  return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
+                                  (__m512bh)_mm512_loadu_si512(weights));
+#else
+  Words pairs;
+  std::memcpy(&pairs, weights, sizeof pairs);
+  sums = sums + number(x[0]) * (Floats)(pairs << 16);
+  return sums + number(x[1]) * (Floats)(pairs & 0xffff0000u);
+#endif
+}
+
 inline Floats all(float x) { return Floats{} + x; }
 
 inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }

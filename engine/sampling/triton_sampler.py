@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.sampling.logprob_table import DeviceLogprobs, score_table
+from engine.sampling.logprob_table import DeviceLogprobs
 from engine.sampling.sampling_rows import Feature, SamplingRows
 from engine.sampling.tiles import TILE, Tiles
 from engine.sampling.triton_draw import draw_tokens
 from engine.sampling.triton_logits import LegalBits, shape_logits
+from engine.sampling.triton_logprobs import score_rows
 from engine.sampling.triton_truncate import find_borders
 from engine.sampling.upload import upload
 
@@ -85,10 +86,8 @@ class TritonSampler:
         top_n = self._rows.top_n(numbers)
         indices = np.flatnonzero(top_n >= 0)
         counts: list[int] = top_n[indices].tolist()
-        if len(indices) < len(logits):
-            chosen = upload(indices, self._rows.device)
-            logits, token_ids = logits[chosen], token_ids[chosen]
-        table = score_table(logits.to(torch.float32), token_ids, max(counts))
+        places = upload(indices, self._rows.device)
+        table = score_rows(logits, places, token_ids[places], max(counts), self._tile)
         return DeviceLogprobs(table, indices.tolist(), counts, len(numbers), self._rows.vocab_size)
 
 

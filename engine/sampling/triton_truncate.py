@@ -31,6 +31,7 @@ from engine.sampling.triton_logits import ShapedLogits
 _BINS = tl.constexpr(64)
 # 16 nats in all, down to a ten-millionth of the best token's weight.
 _BINS_PER_NAT = tl.constexpr(4.0)
+_NATS_PER_BIN = tl.constexpr(0.25)
 _SLACK = tl.constexpr(1.001)  # keeps a bin's bounds clear of how the exponential rounds
 _DIGIT_BITS = tl.constexpr(4)
 _DIGIT_VALUES = tl.constexpr(16)
@@ -113,8 +114,8 @@ def _window(counts, top_k, top_p, total, ONE: tl.constexpr):
     """
     numbers = counts.to(tl.int64)
     bins = tl.arange(0, _BINS).to(tl.float32)
-    heaviest = (tl.exp(-bins / _BINS_PER_NAT) * (_SLACK * ONE)).to(tl.int64) + 1
-    lightest = (tl.exp(-(bins + 1) / _BINS_PER_NAT) * (ONE / _SLACK)).to(tl.int64) - 1
+    heaviest = (tl.exp(-bins * _NATS_PER_BIN) * (_SLACK * ONE)).to(tl.int64) + 1
+    lightest = (tl.exp(-(bins + 1) * _NATS_PER_BIN) * (ONE / _SLACK)).to(tl.int64) - 1
     lightest = tl.where(bins < _BINS - 1, tl.maximum(lightest, 0), 0)
     dropped = total - _nucleus_target(total, top_p)
     before_k = tl.cumsum(numbers, axis=0) < top_k

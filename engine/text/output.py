@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from engine.sampling_params import SamplingParams
 from engine.text.detokenizer import Detokenizer
@@ -17,8 +18,7 @@ from engine.text.tokenizer import Tokenizer
 from engine.types import FinishReason, OutputToken, TokenLogprob
 
 
-@dataclass(frozen=True, slots=True)
-class AssembledDelta:
+class AssembledDelta(msgspec.Struct, frozen=True, gc=False):
     """What a push added to the sample.
 
     `num_tokens` counts the tokens taken from this push: all of them, or those up to the one that
@@ -75,6 +75,10 @@ class OutputAssembler:
         goes before that reason.
         """
         assert not self._finished
+        if finish is None and not ends_with_stop_token and len(token_ids) == 1:  # most of them
+            text, stop_hit = self._take(token_ids[0], logprobs[0] if logprobs else None, shown=True)
+            self._finished = stop_hit is not None
+            return AssembledDelta(text, self._ready_entries(text, stop_hit), stop_hit, 1)
         if ends_with_stop_token is None:
             ends_with_stop_token = finish is FinishReason.STOP
         texts: list[str] = []

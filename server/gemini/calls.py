@@ -56,8 +56,9 @@ class Call:
 
     async def frames(self, framing: Framing) -> AsyncIterator[bytes]:
         """The answer in pieces, after `start`."""
+        add = self._writer.add
         async for index, delta in self._deltas():
-            chunk = self._writer.add(index, delta)
+            chunk = add(index, delta)
             if chunk is not None:
                 yield framing.chunk(chunk)
         yield framing.last(self._writer.finish())
@@ -68,7 +69,10 @@ class Call:
         before = [] if held is None else [framing.chunk(held)]
         return [*before, *framing.error(error)]
 
-    async def _deltas(self) -> AsyncIterator[tuple[int, TextDelta]]:
+    def _deltas(self) -> AsyncIterator[tuple[int, TextDelta]]:
+        return self._deltas_in_time() if self._deadline.set else self.generation
+
+    async def _deltas_in_time(self) -> AsyncIterator[tuple[int, TextDelta]]:
         while True:
             try:
                 yield await self._deadline.keep(self.generation.__anext__)
@@ -76,7 +80,7 @@ class Call:
                 return
 
 
-def open_call(
+async def open_call(
     state: AppState, card: ModelCard, request: GenerateContentRequest, deadline: Deadline
 ) -> Call:
     """Check the request and make a call of it, not yet started.
@@ -85,7 +89,7 @@ def open_call(
         InvalidRequest, CachedContentNotFound, ContextLengthExceeded, EngineUnavailable
     """
     config, use = request.generation_config, tool_use_of(request)
-    prompt = encode_prompt(state, request, use)
+    prompt = await encode_prompt(state, request, use)
     check_output_kind(config)
     plan = plan_answer(state.engine, card, use, prompt)
     field = "tools" if use.callable and not config.response_mime_type else grammar_field(config)
@@ -112,10 +116,10 @@ def open_call(
     return Call(generation, ResponseWriter(head), deadline, field)
 
 
-def encode_prompt(
+async def encode_prompt(
     state: AppState, request: GenerateContentRequest, use: ToolUse
 ) -> tuple[int, ...]:
     """The prompt's token ids, chat template and tools included. Raises as `open_call`."""
     if request.cached_content:
         raise CachedContentNotFound(request.cached_content)
-    return state.engine.encode(chat_prompt(request, use))
+    return await state.encode(chat_prompt(request, use))

@@ -95,6 +95,12 @@ class Candidate:
         if self._head.logprobs is not None:
             self._tokens.extend(self._reported(delta))
 
+    def exchange(self, delta: TextDelta) -> str:
+        """As `read`, `absorb` and `take` of a plain answer that goes on: what waited is given."""
+        self.generated = delta.num_generated_tokens
+        self.cached = delta.num_cached_tokens
+        return self._parts.exchange(delta.text)
+
     def take(self, final: bool) -> bytes:
         """The candidate's JSON; what it says is forgotten here. `final` says how it ended."""
         extra = self._finish() if final else b""

@@ -12,6 +12,8 @@ from server.gemini.schema import (
     PART_DATA_FIELDS,
     Content,
     ExecutableCode,
+    FunctionCall,
+    FunctionResponse,
     GenerateContentRequest,
     Part,
 )
@@ -63,6 +65,7 @@ def _add(turns: Turns, content: Content, place: str) -> None:
     for position, part in enumerate(content.parts):
         where = f"{place}.parts[{position}]"
         _check_one_field(part, where)
+        _check_name(part, where)
         if part.function_call is not None:
             turns.add_call(part.function_call)
         elif part.function_response is not None:
@@ -101,6 +104,14 @@ def _check_one_field(part: Part, place: str) -> None:
         raise InvalidRequest(
             f"* GenerateContentRequest.{place}.data: required oneof field 'data' {problem}", place
         )
+
+
+def _check_name(part: Part, place: str) -> None:
+    for field in ("function_call", "function_response"):
+        function: FunctionCall | FunctionResponse | None = getattr(part, field)
+        if function is not None and not function.name:
+            path = f"{place}.{field}.name"
+            raise InvalidRequest(f"* GenerateContentRequest.{path}: Name cannot be empty.", path)
 
 
 def _part_text(part: Part, place: str) -> str | None:

@@ -20,6 +20,11 @@ class Deadline:
         self._loop = asyncio.get_running_loop()
         self._at = None if seconds is None else self._loop.time() + seconds
 
+    @property
+    def set(self) -> bool:
+        """Whether there is such a moment."""
+        return self._at is not None
+
     async def keep(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work()`.
 

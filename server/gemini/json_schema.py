@@ -8,6 +8,8 @@ compiles the schema passes over what it cannot enforce. Knows nothing of grammar
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -33,7 +35,10 @@ _RENAMED = {
     "property_ordering": "propertyOrdering",
     "additional_properties": "additionalProperties",
 }
+_OWN_DEFS = re.compile("^#/defs/")
+"""How references begin whose definitions are renamed."""
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+_BOUNDS = ("minimum", "maximum")
 _ONE = ("items", "additionalProperties")
 _MANY = ("anyOf", "allOf", "prefixItems")
 _NAMED = ("properties", "$defs", "definitions")
@@ -58,6 +63,10 @@ def json_schema_of(value: object, path: str, depth: int = 0) -> dict[str, Any]:
     _read_children(fields, path, depth + 1)
     for key in (key for key in _COUNTS if key in fields):
         fields[key] = _count(fields[key], f"{path}.{key}")
+    for key in (key for key in _BOUNDS if key in fields):
+        fields[key] = _number(fields[key], f"{path}.{key}")
+    if isinstance(fields.get("$ref"), str):
+        fields["$ref"] = _OWN_DEFS.sub("#/$defs/", fields["$ref"])
     if "enum" in fields:
         fields["enum"] = _enum(fields["enum"], fields.get("type"), f"{path}.enum")
     if "properties" in fields:
@@ -113,6 +122,21 @@ def _count(value: object, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
         raise _invalid(path, f"expected an integer, but got {json_type(value)}.")
     return int(value)
+
+
+def _number(value: object, path: str) -> float:
+    """A number, which ProtoJSON may spell as a string."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise _invalid(path, f"expected a number, but got {json_type(value)}.")
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise _invalid(path, f"expected a number, but got '{value[:60]}'.")
+    return int(number) if number.is_integer() else number
 
 
 def _ordered(properties: Mapping[str, Any], ordering: object) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class Parts:
         written, self._written = self._written, []
         return b",".join(written) or b'{"text":""}'
 
+    def exchange(self, text: str) -> str:
+        """Take words and give those that waited, where there has been nothing but words."""
+        before, self._texts = self._texts, [text]
+        return before[0] if len(before) == 1 else "".join(before)
+
     def _text(self, text: str, *, thought: bool) -> None:
         if thought != self._thoughts:
             self._end_text()

@@ -2,8 +2,8 @@
 
 Model ids may hold `/` and `:`, versions and collections may be missing: `/models/qwen3:8b:verb`,
 `/v1beta/Qwen/Qwen3-8B:verb`, `/v1/tunedModels/m:verb` and
-`/v1/projects/p/locations/l/publishers/google/models/m:verb` are all calls. Knows nothing of which
-models exist or which verbs are offered.
+`/v1/projects/p/locations/l/publishers/google/models/m:verb` (or `.../endpoints/m:verb`) are all
+calls. Knows nothing of which models exist or which verbs are offered.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ VERSIONS = ("v1beta", "v1alpha", "v1beta1", "v1")
 COLLECTIONS = ("models", "tunedModels", "dynamic")
 DEFAULT_VERSION = "v1beta"
 
-_VERTEX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?publishers/([^/]+)/models/(.+)")
+_PROJECT = r"projects/[^/]+/locations/[^/]+/"
+_VERTEX = re.compile(rf"(?:{_PROJECT})?publishers/([^/]+)/models/(.+)")
 """Where Vertex AI has its models; clients put the first half of an id `a/b` for the publisher."""
+_ENDPOINT = re.compile(rf"{_PROJECT}endpoints/(.+)")
+"""Where Vertex AI has models that were tuned."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -60,5 +63,8 @@ def _strip_collection(name: str) -> str:
     if vertex:
         publisher, model = vertex.groups()
         return model if publisher == "google" else f"{publisher}/{model}"
+    endpoint = _ENDPOINT.fullmatch(name)
+    if endpoint:
+        return endpoint[1]
     head, slash, tail = name.partition("/")
     return tail if slash and head in COLLECTIONS else name

@@ -11,6 +11,12 @@ from engine import TextDelta
 from server.gemini.candidate import Candidate, Head
 from server.gemini.json_text import encode_json
 
+_PLAIN_CHUNK = (
+    b'{"candidates":[{"content":{"parts":[{"text":%b}],"role":"model"},"index":0}],'
+    b'"usageMetadata":{"promptTokenCount":%d,%b"candidatesTokenCount":%d,"totalTokenCount":%d,%b'
+)
+"""What `_response` writes for the words of a single plain answer that goes on."""
+
 
 class ResponseWriter:
     """Collects the deltas of all candidates and says when and what to send.
@@ -23,6 +29,9 @@ class ResponseWriter:
     def __init__(self, head: Head) -> None:
         self._candidates = [Candidate(index, head) for index in range(head.candidates)]
         self._prompt_tokens = head.prompt_tokens
+        self._only = None
+        if head.candidates == 1 and head.plan.plain and head.logprobs is None:
+            self._only = self._candidates[0]
         self._tail = (
             b'"promptTokensDetails":[{"modality":"TEXT","tokenCount":%d}]},'
             b'"modelVersion":%b,"responseId":%b}'
@@ -30,6 +39,9 @@ class ResponseWriter:
 
     def add(self, index: int, delta: TextDelta) -> bytes | None:
         """Take a delta of one candidate; returns the chunk that it pushes out, if any."""
+        only = self._only
+        if only is not None and only.has_parts and delta.text and delta.finish_reason is None:
+            return self._plain_chunk(only, delta)  # most of them
         candidate = self._candidates[index]
         events = candidate.read(delta)
         new = candidate.has_parts and candidate.shows(events)
@@ -50,6 +62,17 @@ class ResponseWriter:
     def finish(self) -> bytes:
         """The last chunk, or the whole response: what is left, finish reasons, final counts."""
         return self._response(final=True)
+
+    def _plain_chunk(self, candidate: Candidate, delta: TextDelta) -> bytes:
+        generated, cached = candidate.generated, candidate.cached
+        return _PLAIN_CHUNK % (
+            encode_json(candidate.exchange(delta)),
+            self._prompt_tokens,
+            b'"cachedContentTokenCount":%d,' % cached if cached else b"",
+            generated,
+            self._prompt_tokens + generated,
+            self._tail,
+        )
 
     def _response(self, *, final: bool) -> bytes:
         candidates = b",".join([candidate.take(final) for candidate in self._candidates])

@@ -114,14 +114,14 @@ async def _open(state: AppState, card: ModelCard, request: Request) -> Call:
     deadline = Deadline(parse_timeout(request.headers.get("x-server-timeout")))
     body = await read_json(request, any_type=True)
     message = read(GenerateContentRequest, body, strict=state.settings.strict_fields)
-    return open_call(state, card, message, deadline)
+    return await open_call(state, card, message, deadline)
 
 
 async def _count_tokens(state: AppState, card: ModelCard, request: Request) -> Response:
     body = await read_json(request, any_type=True)
     message = read(CountTokensRequest, body, strict=state.settings.strict_fields)
     counted = message.generate_content_request or message
-    count = len(encode_prompt(state, counted, tool_use_of(counted)))
+    count = len(await encode_prompt(state, counted, tool_use_of(counted)))
     details = [{"modality": "TEXT", "tokenCount": count}]
     return _json({"totalTokens": count, "promptTokensDetails": details})
 

@@ -59,7 +59,7 @@ class FunctionCall(Record, frozen=True):
 
     id: str = ""
     name: str = ""
-    args: object = None
+    args: dict[str, object] | None = None
     partial_args: object = None
     will_continue: object = None
 
@@ -69,7 +69,7 @@ class FunctionResponse(Record, frozen=True):
 
     id: str = ""
     name: str = ""
-    response: object = None
+    response: dict[str, object] | None = None
     parts: object = None
     will_continue: object = None
     scheduling: object = None
@@ -233,6 +233,13 @@ class GenerationConfig(Record, frozen=True):
     min_tokens: int | None = None
 
 
+class SafetySetting(Record, frozen=True):
+    """How a filter is set; there is none here."""
+
+    category: object = None
+    threshold: object = None
+
+
 class GenerateContentRequest(Record, frozen=True):
     """The body of generateContent and streamGenerateContent."""
 
@@ -255,7 +262,7 @@ class GenerateContentRequest(Record, frozen=True):
     cached_content: str = ""
     # Without effect
     model: object = None
-    safety_settings: object = None
+    safety_settings: tuple[SafetySetting, ...] = ()
     service_tier: object = None
     store: object = None
     labels: object = None

@@ -10,7 +10,7 @@ nothing of the wire beyond the records it is given.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Mapping
 
 import msgspec
 
@@ -58,7 +58,7 @@ class Turns:
                 "role": "tool",
                 "name": response.name,
                 "tool_call_id": call_id,
-                "content": _response_text(response.response),
+                "content": _response_text(response.response or {}),
             }
         )
 
@@ -79,12 +79,7 @@ class Turns:
         self._role, self._texts, self._calls = role, [], []
 
 
-def _response_text(response: object) -> str:
+def _response_text(response: Mapping[str, object]) -> str:
     """A lone `output` stands for the whole, as Google's convention has it."""
-    if isinstance(response, dict):
-        fields = cast("dict[str, object]", response)
-        if fields.keys() == {"output"}:
-            response = fields["output"]
-    if isinstance(response, str):
-        return response
-    return msgspec.json.encode({} if response is None else response).decode()
+    said = response["output"] if set(response) == {"output"} else response
+    return said if isinstance(said, str) else msgspec.json.encode(said).decode()

@@ -40,7 +40,7 @@ async def create_chat_completion(state: AppState, request: Request) -> Response:
     body = await read_json(request)
     fields = parse(ChatRequest, body, state.unknown_fields)
     check_chat(fields, body)
-    job = _prepare(state, fields)
+    job = await _prepare(state, fields)
     return await reply(
         state,
         request,
@@ -59,9 +59,9 @@ def grammar_field(fields: ChatRequest) -> str:
     return fields.grammar_field
 
 
-def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
+async def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
     card, use = state.card(fields.model), fields.tool_use()
-    prompt = state.engine.encode(fields.prompt(use))
+    prompt = await state.encode(fields.prompt(use))
     check_context([prompt], fields.new_tokens, card)
     plan = plan_answer(state.engine, card, use, prompt)
     params = sampling_params(

@@ -17,6 +17,8 @@ from server.openai.frames import line
 from server.openai.tokens import ChatLogprobs
 from server.openai.word_tokens import WordTokens
 
+_GOES_ON = b'},"logprobs":null,"finish_reason":null}'
+
 
 class ChoiceWriter:
     """Writes the choice object of each chunk of one choice."""
@@ -36,6 +38,7 @@ class ChoiceWriter:
         self._reasoning: list[str] = []
         self._token_ids: list[int] = []
         self._calls = CallFragments(job.plan.use)
+        self._detailed = job.fields.return_token_ids or self._logprobs is not None
 
     @property
     def reasoning_tokens(self) -> int:
@@ -63,8 +66,9 @@ class ChoiceWriter:
         return choices
 
     def _plain(self, delta: TextDelta) -> list[bytes]:
-        detailed = self._job.fields.return_token_ids or self._logprobs is not None
-        if not delta.text and not (detailed and delta.tokens):
+        if not self._detailed:  # most of them
+            return [self._words(delta.text)] if delta.text else []
+        if not delta.text and not delta.tokens:
             return []
         return [self._content(delta.text, delta.tokens, delta)]
 
@@ -95,7 +99,12 @@ class ChoiceWriter:
     def _delta(self, value: dict[str, object]) -> bytes:
         return self._open + line(value) + b',"logprobs":null,"finish_reason":null}'
 
+    def _words(self, text: str) -> bytes:
+        return b'%b{"content":%b%b' % (self._open, line(text), _GOES_ON)
+
     def _content(self, text: str, tokens: Sequence[OutputToken], delta: TextDelta) -> bytes:
+        if not self._detailed:
+            return self._words(text)
         parts = [self._open, b'{"content":', line(text), b'},"logprobs":']
         if self._logprobs is None:
             parts.append(b"null")

@@ -119,6 +119,8 @@ class ChatRequest(GenerationFields):
         "documents": empty,
         "mm_processor_kwargs": empty,
         "thinking_token_budget": never,
+        **dict.fromkeys(("input", "instructions", "suffix"), empty),
+        "best_of": lambda value: value == 1,
     }
     ignored: ClassVar[frozenset[str]] = IGNORED | {
         "verbosity",

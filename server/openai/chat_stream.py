@@ -19,16 +19,23 @@ async def frames(job: ChatJob) -> AsyncIterator[bytes]:
     chunks = Chunks(job.head, null_usage=fields.include_usage)
     writers = [ChoiceWriter(job, index) for index in range(fields.n)]
     unsent = [(index, writer.role()) for index, writer in enumerate(writers)]
+    continuous = fields.continuous_usage
     async for index, delta in generation:
-        choices = unsent + [(index, choice) for choice in writers[index].write(delta)]
+        choices = writers[index].write(delta)
+        if not unsent and not continuous and len(choices) == 1:  # most of them
+            yield chunks.chunk(choices[0])
+            continue
+        numbered = unsent + [(index, choice) for choice in choices]
         unsent = []
-        if choices:
-            frames = (chunks.chunk(choice, _running_usage(job, i)) for i, choice in choices)
+        if numbered:
+            frames = (chunks.chunk(choice, _running_usage(job, i)) for i, choice in numbered)
             yield b"".join(frames)
-    if fields.include_usage:
-        reasoned = sum(writer.reasoning_tokens for writer in writers)
-        yield chunks.usage(usage_object(generation.usage, chat=True, reasoning_tokens=reasoned))
-    yield DONE
+    if not fields.include_usage:
+        yield DONE
+        return
+    reasoned = sum(writer.reasoning_tokens for writer in writers)
+    usage = usage_object(generation.usage, chat=True, reasoning_tokens=reasoned)
+    yield chunks.usage(usage) + DONE
 
 
 def _running_usage(job: ChatJob, index: int) -> dict[str, object] | None:

@@ -42,7 +42,7 @@ async def create_completion(state: AppState, request: Request) -> Response:
     body = await read_json(request)
     fields = parse(CompletionRequest, body, state.unknown_fields)
     check_completion(fields, body)
-    job = _prepare(state, fields)
+    job = await _prepare(state, fields)
     return await reply(
         state,
         request,
@@ -70,10 +70,10 @@ class _Job:
         return [prompt_text(self.engine, ids, skip_special=skip) for ids in self.prompts]
 
 
-def _prepare(state: AppState, fields: CompletionRequest) -> _Job:
+async def _prepare(state: AppState, fields: CompletionRequest) -> _Job:
     card = state.card(fields.model)
     forms = prompts_of(fields.prompt, add_special_tokens=fields.add_special_tokens)
-    prompts = [state.engine.encode(form) for form in forms]
+    prompts = [await state.encode(form) for form in forms]
     check_context(prompts, fields.new_tokens, card)
     ranked = fields.candidates > fields.n
     params: SamplingParams = sampling_params(
@@ -181,17 +181,20 @@ async def _frames(job: _Job) -> AsyncIterator[bytes]:
     fields = job.fields
     chunks = Chunks(job.head, null_usage=fields.include_usage)
     writers = [_ChoiceWriter(job, index) for index in range(job.generation.num_samples)]
+    continuous = fields.continuous_usage
     async for index, delta in job.generation:
         choice = writers[index].write(delta)
         if choice is None:
             continue
         usage = None
-        if fields.continuous_usage:
+        if continuous:
             usage = usage_object(choice_usage(job.generation, index), chat=False)
         yield chunks.chunk(choice, usage)
-    if fields.include_usage:
-        yield chunks.usage(usage_object(job.generation.usage, chat=False))
-    yield DONE
+    usage = usage_object(job.generation.usage, chat=False)
+    yield chunks.usage(usage) + DONE if fields.include_usage else DONE
+
+
+_GOES_ON = b',"logprobs":null,"finish_reason":null}'
 
 
 class _ChoiceWriter:
@@ -208,9 +211,15 @@ class _ChoiceWriter:
         self._token_ids = fields.return_token_ids
         self._prompt_ids = job.prompts[self._prompt_index]
         self._first = True
+        self._plain = self._logprobs is None and not self._token_ids
 
     def write(self, delta: TextDelta) -> bytes | None:
         """The choice, or None when the delta has nothing to say yet."""
+        if self._plain and not self._first and delta.finish_reason is None:  # most of them
+            return b"%b%b%b" % (self._open, line(delta.text), _GOES_ON) if delta.text else None
+        return self._write(delta)
+
+    def _write(self, delta: TextDelta) -> bytes | None:
         first = self._first
         text = self._echo + delta.text if first else delta.text
         finish = delta.finish_reason

@@ -36,7 +36,15 @@ Prompts = Annotated[
 class CompletionRequest(GenerationFields):
     """`POST /v1/completions`."""
 
-    refused: ClassVar[Mapping[str, Inert]] = {**REFUSED, "suffix": empty}
+    refused: ClassVar[Mapping[str, Inert]] = {
+        **REFUSED,
+        "suffix": empty,
+        **dict.fromkeys(("messages", "input", "instructions", "tools", "functions"), empty),
+    }
+    aliases: ClassVar[Mapping[str, str]] = {
+        **GenerationFields.aliases,
+        "max_completion_tokens": "max_tokens",
+    }
 
     prompt: Prompts = None
     max_tokens: Integer | None = Field(None, ge=0, le=2**31 - 1)

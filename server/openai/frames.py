@@ -23,9 +23,12 @@ _LINE_ENDS = (
 )
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 def line(value: object) -> bytes:
     """The value as JSON that no reader takes for two lines."""
-    data = msgspec.json.encode(value)
+    data = _encode(value)
     if not data.isascii():
         for raw, escaped in _LINE_ENDS:
             data = data.replace(raw, escaped)

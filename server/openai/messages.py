@@ -44,6 +44,8 @@ def _message(value: object, path: str) -> dict[str, object]:
     message["content"] = _content(fields, role, path)
     if fields.get("audio"):
         raise UnsupportedParameter(f"{path}.audio", "is not supported: the model knows text only.")
+    if role == "tool" and "tool_call_id" not in fields:
+        raise MissingParameter(f"{path}.tool_call_id")
     for name in ("name", "tool_call_id"):
         if name in fields:
             message[name] = _string(fields[name], f"{path}.{name}")

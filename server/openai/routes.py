@@ -16,6 +16,7 @@ from server.openai.chat import CHAT_NAMES, create_chat_completion
 from server.openai.chat_schema import ChatRequest
 from server.openai.completions import create_completion
 from server.openai.completions_schema import CompletionRequest
+from server.openai.embeddings import EmbeddingRequest, refuse_embeddings
 from server.openai.endpoint import Handler, json_response, speaking_openai
 from server.openai.models import get_model, list_models
 from server.openai.responses.answering import NAMES as RESPONSE_NAMES
@@ -43,10 +44,12 @@ def create_router(state: AppState, store: ResponseStore) -> APIRouter:
     router = APIRouter(tags=["openai"])
     completions = _bind(state, create_completion, NAMES)
     chat = _bind(state, create_chat_completion, CHAT_NAMES)
+    embeddings = _bind(state, refuse_embeddings, NAMES)
     for prefix in PREFIXES:
         shown = prefix == PREFIXES[0]
         _post(router, f"{prefix}/completions", completions, CompletionRequest, shown=shown)
         _post(router, f"{prefix}/chat/completions", chat, ChatRequest, shown=shown)
+        _post(router, f"{prefix}/embeddings", embeddings, EmbeddingRequest, shown=shown)
         _add_tokenizer(router, prefix, state, shown=shown)
         _add_responses(router, prefix, Responses(state, store), shown=shown)
         _add_models(router, prefix, state, shown=shown)

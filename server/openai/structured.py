@@ -67,7 +67,11 @@ def _format(fields: dict[str, Any], path: str) -> Grammar | None:
 
 
 def _named_schema(fields: dict[str, Any], path: str) -> Grammar:
-    schema, strict = fields.get("schema"), fields.get("strict") is True
+    for name, kind, expected in (("name", str, "a string"), ("strict", bool, "a boolean")):
+        value = fields.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise InvalidType(f"{path}.{name}", expected, json_type(value))
+    schema, strict = fields.get("schema"), bool(fields.get("strict"))
     return _schema({} if schema is None else schema, f"{path}.schema", strict=strict)
 
 

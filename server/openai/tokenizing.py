@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from engine import ChatPrompt, ModelCard, TextPrompt, TokenPrompt
+from engine import ChatPrompt, InvalidParameter, ModelCard, TextPrompt, TokenPrompt
 from server.body import read_json
 from server.errors import MissingParameter
 from server.openai.chat_schema import Messages, Tools
@@ -43,10 +43,10 @@ class DetokenizeRequest(Body):
 
 
 async def create_tokens(state: AppState, request: Request) -> Response:
-    """`POST /tokenize`. Raises as `parse`, and `ModelNotFound`."""
+    """`POST /tokenize`. Raises as `parse`, `ModelNotFound`, and for two prompts at once."""
     fields = parse(TokenizeRequest, await read_json(request), state.unknown_fields)
     card = _card(state, fields.model)
-    ids = state.engine.encode(_prompt(fields))
+    ids = await state.encode(_prompt(fields))
     body: dict[str, object] = {
         "count": len(ids),
         "max_model_len": card.max_model_len,
@@ -91,6 +91,8 @@ def _prompt(fields: TokenizeRequest) -> TextPrompt | ChatPrompt:
         if fields.prompt is None:
             raise MissingParameter("prompt")
         return TextPrompt(fields.prompt, fields.add_special_tokens is not False)
+    if fields.prompt is not None:
+        raise InvalidParameter("prompt", None, "it cannot be set together with 'messages'.")
     template_args = dict(fields.chat_template_kwargs)
     if fields.tools:
         template_args["tools"] = [tool.for_template() for tool in fields.tools]

@@ -124,8 +124,10 @@ def _to_error(details: ErrorDetails) -> EngineError:
     if kind in _EXPECTED:
         return InvalidType(name, _EXPECTED[kind], json_type(value))
     context = details.get("ctx", {})
-    if kind in ("greater_than_equal", "greater_than"):
-        return below(name, value, context["ge" if "ge" in context else "gt"])
+    if kind == "greater_than_equal":
+        return below(name, value, context["ge"])
+    if kind == "greater_than":
+        return below(name, value, context["gt"], exclusive=True)
     if kind == "less_than_equal":
         return above(name, value, context["le"])
     if kind == "literal_error":
@@ -133,22 +135,24 @@ def _to_error(details: ErrorDetails) -> EngineError:
     return InvalidParameter(name, value, f"{details['msg']}.")
 
 
-def below(name: str, value: float, minimum: float) -> InvalidParameter:
-    """A number is under its least value."""
-    kind = _number_kind(value, minimum)
-    reason = (
-        f"{kind} below minimum value. Expected a value >= {minimum:g}, but got {value} instead."
-    )
+def below(name: str, value: float, minimum: float, *, exclusive: bool = False) -> InvalidParameter:
+    """A number is under its least value, or at it where that is `exclusive`."""
+    reason = _crossed("below minimum", ">" if exclusive else ">=", value, minimum)
     return InvalidParameter(name, _like(value, minimum), reason, minimum=minimum)
 
 
 def above(name: str, value: float, maximum: float) -> InvalidParameter:
     """A number is over its greatest value."""
-    kind = _number_kind(value, maximum)
-    reason = (
-        f"{kind} above maximum value. Expected a value <= {maximum:g}, but got {value} instead."
-    )
+    reason = _crossed("above maximum", "<=", value, maximum)
     return InvalidParameter(name, _like(value, maximum), reason, maximum=maximum)
+
+
+def _crossed(how: str, relation: str, value: float, bound: float) -> str:
+    shown = f"{bound:g}" if isinstance(bound, float) else bound
+    return (
+        f"{_number_kind(value, bound)} {how} value. "
+        f"Expected a value {relation} {shown}, but got {value} instead."
+    )
 
 
 def _number_kind(value: float, bound: float) -> str:

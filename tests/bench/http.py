@@ -1,16 +1,18 @@
-"""What the HTTP side alone can stream: a real server process over an engine that computes nothing.
+"""What the server alone can stream: real processes over an engine that computes nothing.
 
-The engine hands every open stream one token a step and waits until all have taken theirs, so that
-each token is an event of its own; detokenizing, writing events and the sockets are real. The
-server has one processor to itself, the client another. Prints one JSON line.
+An engine process that only hands out tokens (`scripted_worker`) feeds a real server over the real
+sockets: taking its messages apart, detokenizing, writing events and TCP are all in the measure.
+Every token is an event of its own, which is checked. The server has one processor to itself; the
+client and the engine process share the others. Prints one JSON line: tokens per second, and the
+processor time that each process spent on one token.
 
-    python -m tests.bench.http [--connections 256] [--tokens 200]
+    python -m tests.bench.http [--connections 256] [--tokens 1000] [--kinds chat gemini]
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -19,144 +21,98 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
-import uvicorn
-
-from engine import EMBEDDED_MODEL, EngineStats, FinishReason, GenerationRequest, ModelCard
-from engine.text.output import OutputAssembler
-from engine.text.tokenizer import load_tokenizer
-from engine.types import Prompt, TextDelta
-from server.app import create_app
-from server.settings import ServerSettings
-from tests.bench.common import machine, median
-from tests.bench.load import closed_loop
+from tests.bench.common import children, cpu_seconds, machine, median
+from tests.bench.load import Call, call, closed_loop, run
 
 HOST = "127.0.0.1"
 ROUNDS = 3
+MODEL = "diglot-mini"
+STOP = ["\n\n\n"]  # never comes, but every token is looked at
 
 
-class Stream:
-    """One sample: a token whenever the engine steps."""
-
-    def __init__(self, engine: SteppingEngine, request: GenerationRequest) -> None:
-        self.token: asyncio.Future[int] | None = None
-        self.waiting = False
-        self._engine = engine
-        self._request = request
-        self._assembler = OutputAssembler(engine.tokenizer, request.params)
-        self._count = 0
-
-    def __aiter__(self) -> Stream:
-        return self
-
-    async def __anext__(self) -> TextDelta:
-        last = self._request.params.max_new_tokens or 16
-        if self._count == last:
-            raise StopAsyncIteration
-        self.token = asyncio.get_running_loop().create_future()
-        self.waiting = True
-        self._engine.wake.set()
-        token = await self.token
-        self._count += 1
-        finish = FinishReason.LENGTH if self._count == last else None
-        made = self._assembler.push((token,), finish=finish)
-        if finish is not None:
-            self._engine.abort(self._request.request_id)
-        return TextDelta(text=made.text, finish_reason=finish, num_generated_tokens=self._count)
+def completions(tokens: int) -> Call:
+    """A plain completion."""
+    body = {"model": MODEL, "prompt": "x", "stream": True, "max_tokens": tokens}
+    return call(HOST, "/v1/completions", body)
 
 
-class SteppingEngine:
-    """Implements `engine.interface.Engine` without a model."""
-
-    phase = "ready"
-    stats = EngineStats()
-
-    def __init__(self) -> None:
-        self.tokenizer = load_tokenizer(EMBEDDED_MODEL)
-        self.model = ModelCard(
-            id="diglot-mini",
-            created=0,
-            max_model_len=10**6,
-            vocab_size=self.tokenizer.vocab_size,
-            fingerprint="fp_none",
-        )
-        self.wake = asyncio.Event()
-        self._ids = self.tokenizer.encode("Once upon a time there was a little dog. " * 3)
-        self._streams: dict[str, Stream] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def encode(self, prompt: Prompt) -> tuple[int, ...]:
-        return tuple(self._ids[:8])
-
-    def decode(self, token_ids: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(token_ids)
-
-    def token_bytes(self, token_id: int) -> bytes:
-        return self.tokenizer.token_bytes(token_id)
-
-    def is_special(self, token_id: int) -> bool:
-        return self.tokenizer.is_special(token_id)
-
-    def generate(self, request: GenerationRequest) -> AsyncIterator[TextDelta]:
-        stream = self._streams[request.request_id] = Stream(self, request)
-        return stream
-
-    def abort(self, request_id: str) -> None:
-        self._streams.pop(request_id, None)
-
-    async def start(self) -> None:
-        self._task = asyncio.create_task(self._steps())
-
-    async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    async def _steps(self) -> None:
-        number = 0
-        while True:
-            await self.wake.wait()
-            self.wake.clear()
-            streams = list(self._streams.values())
-            if not all(stream.waiting for stream in streams):
-                continue
-            token = self._ids[number % len(self._ids)]
-            number += 1
-            for stream in streams:
-                stream.waiting = False
-                if stream.token is not None:
-                    stream.token.set_result(token)
+def completions_with_stop(tokens: int) -> Call:
+    """A plain completion that has a stop string."""
+    body = {"model": MODEL, "prompt": "x", "stream": True, "max_tokens": tokens, "stop": STOP}
+    return call(HOST, "/v1/completions", body)
 
 
-def serve(port: int) -> None:
-    """The server process."""
-    settings = ServerSettings(max_num_sequences=4096, log_level="error")
-    app = create_app(SteppingEngine(), settings)
-    options: dict[str, Any] = {"loop": "uvloop", "http": "httptools", "access_log": False}
-    uvicorn.run(app, host=HOST, port=port, log_level="error", **options)
+def chat(tokens: int) -> Call:
+    """A chat answer, with its usage at the end as most clients ask for it."""
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Tell me a story."}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "max_completion_tokens": tokens,
+    }
+    return call(HOST, "/v1/chat/completions", body)
 
 
-def measure(connections: int, tokens: int) -> float:
-    """Streamed tokens per second of one round."""
+def gemini(tokens: int) -> Call:
+    """The same in the other dialect, as events."""
+    body = {
+        "contents": [{"role": "user", "parts": [{"text": "Tell me a story."}]}],
+        "generationConfig": {"maxOutputTokens": tokens},
+    }
+    return call(HOST, f"/v1beta/models/{MODEL}:streamGenerateContent?alt=sse", body)
+
+
+KINDS = {
+    "completions": completions,
+    "completions with a stop string": completions_with_stop,
+    "chat": chat,
+    "gemini": gemini,
+}
+
+
+@contextlib.contextmanager
+def running() -> Iterator[tuple[int, int]]:
+    """The server on a processor of its own; its port and its process id."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "tests.bench.http", "--serve", str(port)]
-    server = subprocess.Popen(command)
+    server = subprocess.Popen([sys.executable, "-m", "tests.bench.scripted_server", str(port)])
     try:
-        os.sched_setaffinity(server.pid, {0})
-        os.sched_setaffinity(0, set(range(1, os.cpu_count() or 2)))
         _wait(port)
-        body = {"model": "diglot-mini", "prompt": "x", "stream": True, "max_tokens": tokens}
-        bodies = [body] * connections
-        wall, timelines = asyncio.run(closed_loop(HOST, port, bodies, connections))
-        assert all(timeline.complete for timeline in timelines)
-        assert sum(len(timeline.events) for timeline in timelines) >= connections * tokens
-        return connections * tokens / wall
+        others = set(range(1, os.cpu_count() or 2))
+        _pin(server.pid, {0})
+        for pid in (os.getpid(), *children(server.pid)):
+            _pin(pid, others)
+        yield port, server.pid
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=20)
+
+
+def _pin(pid: int, cores: set[int]) -> None:
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.sched_setaffinity(int(thread), cores)
+
+
+def measure(kind: str, connections: int, tokens: int) -> dict[str, float]:
+    """One round: a token counts when its event has come."""
+    with running() as (port, server):
+        requests = [KINDS[kind](tokens)] * connections
+        run(closed_loop(HOST, port, requests[:8], 8))
+        pids = {"server": server, "client": os.getpid(), "engine": children(server)[0]}
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        wall, timelines = run(closed_loop(HOST, port, requests, connections))
+        spent = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+    assert all(timeline.complete for timeline in timelines)
+    total = connections * tokens
+    events = sum(min(tokens, len(timeline.events)) for timeline in timelines)
+    assert events > 0.999 * total, f"{total - events} of {total} tokens had no event of their own"
+    shares = {f"{name} us per token": 1e6 * seconds / total for name, seconds in spent.items()}
+    return {"rate": events / wall, **shares}
 
 
 def _wait(port: int) -> None:
@@ -172,16 +128,16 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connections", type=int, default=256)
-    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--tokens", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     options = parser.parse_args()
-    if options.serve:
-        serve(options.serve)
-        return
-    rates = [measure(options.connections, options.tokens) for _ in range(options.rounds)]
+    results: dict[str, Any] = {}
+    for kind in options.kinds:
+        rounds = [measure(kind, options.connections, options.tokens) for _ in range(options.rounds)]
+        results[kind] = {name: median([each[name] for each in rounds]) for name in rounds[0]}
     line = {"bench": "http", "unit": "streamed tokens/s", "server cores": 1, **machine()}
-    line |= {"connections": options.connections, "tokens": options.tokens, "rate": median(rates)}
+    line |= {"connections": options.connections, "tokens": options.tokens, "kinds": results}
     print(json.dumps(line))
 
 

@@ -1,8 +1,12 @@
-"""HTTP streaming at several concurrencies, beside a peer server on the same weights.
+"""HTTP streaming at several concurrencies and arrival rates, beside a peer server.
 
-Greedy, the same lengths, float32 and the same threads; every server runs alone while it is
-measured, and the servers take turns. Prints one JSON line: time to first token, inter-token
-latency and throughput, our ratio to the peer, and to our own engine without HTTP.
+Greedy, the same lengths, float32, the same weights and threads; every server runs alone while it
+is measured, and the servers take turns. Closed loop: so many requests open at any time. Open loop:
+requests arrive as a seeded Poisson process at shares of what the closed loop has reached. For us
+alone also: prompts that share a long beginning, without and with the prefix cache, and long
+prompts among short ones. Prints one JSON line: time to first token, inter-token latency and
+throughput, our ratio to the peer, what the engine alone does with the same requests without HTTP,
+and the processor time of client, server and engine process per token.
 
     python -m tests.bench.serving [--models embedded 135m] [--concurrency 1 8 32] [--no-peers]
 """
@@ -10,7 +14,6 @@ latency and throughput, our ratio to the peer, and to our own engine without HTT
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import logging
@@ -21,75 +24,85 @@ import sys
 import time
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tests.bench import engine as offline
-from tests.bench.common import THREADS, interleave, machine, model_directory, peer_note
-from tests.bench.load import closed_loop, figures
+from engine.config import EngineConfig
+from engine.text.tokenizer import load_tokenizer
+from tests.bench import serving_requests as make
+from tests.bench.alone import EngineAlone
+from tests.bench.common import (
+    THREADS,
+    children,
+    cpu_seconds,
+    interleave,
+    machine,
+    peer_note,
+)
+from tests.bench.load import Call, Timeline, closed_loop, figures, open_loop, run
+from tests.bench.shapes import model_directory
 
 HOST = "127.0.0.1"
-NEW_TOKENS = offline.NEW_TOKENS
-PROMPT_LETTERS = 128  # as many tokens for a byte vocabulary, fewer for the embedded one
+NEW_TOKENS = 48
+MAX_BATCHED_TOKENS = 4096
+LOADS = (0.5, 0.8)  # arrival rates, as shares of the requests per second of the closed loop
 ROUNDS = 3
 STARTUP_SECONDS = 120
 FIRST_ANSWER_SECONDS = 90
+
+Load = Callable[[int], tuple[float, list[Timeline]]]
+"""Sends its requests to a port; wall time and timelines."""
 
 
 class PeerFailed(Exception):
     """The peer did not start or did not answer; the message says what was seen."""
 
 
-def diglot_command(model: Path, port: int) -> list[str]:
-    """How our server is started."""
-    return [
-        *(sys.executable, "-m", "server", "serve", "--port", str(port), "--model", str(model)),
-        *("--dtype", "float32", "--device", "cpu", "--threads", str(THREADS)),
-        *("--no-prefix-cache", "--log-level", "warning", "--max-num-batched-tokens", "4096"),
+@dataclass(frozen=True)
+class Server:
+    """How a server is started, and whether it is ours."""
+
+    command: list[str]
+    port: int
+    ours: bool
+
+
+def diglot(model: Path, *, prefix_cache: bool = False) -> Server:
+    """Our server, with as many threads as it takes by itself."""
+    command = [
+        *(sys.executable, "-m", "server", "serve", "--port", "8191", "--model", str(model)),
+        *("--dtype", "float32", "--device", "cpu", "--log-level", "warning"),
+        *("--max-num-batched-tokens", str(MAX_BATCHED_TOKENS)),
+        *(() if prefix_cache else ("--no-prefix-cache",)),
     ]
+    return Server(command, 8191, ours=True)
 
 
-def transformers_command(model: Path, port: int) -> list[str]:
-    """How `transformers serve` is started, with its continuous batching."""
-    return [
+def transformers(model: Path) -> Server:
+    """`transformers serve`, with its continuous batching, on all cores."""
+    command = [
         *(str(Path(sys.executable).with_name("transformers")), "serve", str(model)),
-        *("--host", HOST, "--port", str(port), "--dtype", "float32", "--device", "cpu"),
+        *("--host", HOST, "--port", "8192", "--dtype", "float32", "--device", "cpu"),
         "--continuous-batching",
     ]
-
-
-def requests(model: Path, count: int, *, ours: bool) -> list[dict[str, Any]]:
-    """Bodies of the same texts for every server; the peer refuses `ignore_eos`."""
-    generator = torch.Generator().manual_seed(count)
-    bodies: list[dict[str, Any]] = []
-    for _ in range(count):
-        letters = torch.randint(97, 123, (PROMPT_LETTERS,), generator=generator)
-        body = {"prompt": bytes(letters.tolist()).decode(), "max_tokens": NEW_TOKENS}
-        extra = {"ignore_eos": True} if ours else {}
-        name = served_name(model) if ours else str(model)
-        bodies.append({"model": name, **body, "temperature": 0, "stream": True, **extra})
-    return bodies
-
-
-def served_name(model: Path) -> str:
-    """What our server calls the model."""
-    return "diglot-mini" if model == model_directory("embedded") else model.name
+    return Server(command, 8192, ours=False)
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int) -> Iterator[None]:
-    """The server, up and answering `/health`, and gone afterwards."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+def running(server: Server) -> Iterator[int]:
+    """The server, up and answering `/health`, and gone afterwards; its process id."""
+    environment = dict(os.environ)
+    if not server.ours:
+        environment["OMP_NUM_THREADS"] = str(THREADS)
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        server.command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _wait_healthy(process, port)
-        yield
+        _wait_healthy(process, server.port)
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -111,67 +124,130 @@ def _wait_healthy(process: subprocess.Popen[bytes], port: int) -> None:
     raise PeerFailed(f"not healthy after {STARTUP_SECONDS} s")
 
 
-def measure_server(
-    command: list[str], port: int, bodies: list[dict[str, Any]], concurrency: int
-) -> dict[str, float]:
-    """One start, a warm-up, one closed loop."""
-
-    async def load() -> dict[str, float]:
-        warm_up = closed_loop(HOST, port, bodies[:2], 2)
-        await asyncio.wait_for(warm_up, FIRST_ANSWER_SECONDS)
-        wall, timelines = await closed_loop(HOST, port, bodies, concurrency)
-        return figures(wall, timelines, NEW_TOKENS if bodies[0].get("ignore_eos") else None)
-
-    with running(command, port):
+def measure_server(server: Server, warm_up: Load, load: Load) -> dict[str, float]:
+    """One start, a warm-up, one load; for our own also the processor time of each process."""
+    with running(server) as pid:
         try:
-            return asyncio.run(load())
+            warm_up(server.port)
+            pids = {"client": os.getpid()}
+            if server.ours:
+                pids |= {"server": pid, "engine": children(pid)[0]}
+            before = {name: cpu_seconds(each) for name, each in pids.items()}
+            wall, timelines = load(server.port)
+            spent = {name: cpu_seconds(each) - before[name] for name, each in pids.items()}
+            result = figures(wall, timelines, NEW_TOKENS if server.ours else None)
         except TimeoutError:
             raise PeerFailed(f"no answer within {FIRST_ANSWER_SECONDS} s") from None
         except (AssertionError, IndexError, OSError) as error:
             raise PeerFailed(f"{type(error).__name__}: {error}") from None
+    tokens = result["throughput"] * wall
+    return result | {f"{name} us per token": 1e6 * spent[name] / tokens for name in spent}
 
 
-def measure(name: str, levels: list[int], rounds: int, peers: bool) -> dict[str, Any]:
-    """Every concurrency of one model."""
-    model = model_directory(name)
-    result: dict[str, Any] = {}
-    for level in levels:
-        count = max(8, 2 * level)
-        ours = requests(model, count, ours=True)
-        theirs = requests(model, count, ours=False)
-        runs = {"diglot": partial(measure_server, diglot_command(model, 8191), 8191, ours, level)}
-        if peers:
-            runs["transformers serve"] = partial(
-                measure_server, transformers_command(model, 8192), 8192, theirs, level
-            )
+def closed(requests: list[Call], concurrency: int) -> Load:
+    """A closed loop."""
+    return lambda port: run(closed_loop(HOST, port, requests, concurrency))
+
+
+def arriving(requests: list[Call], rate: float) -> Load:
+    """An open loop, at `rate` requests per second."""
+    return lambda port: run(open_loop(HOST, port, requests, rate))
+
+
+def warm(requests: list[Call]) -> Load:
+    """Two requests; a server that does not answer them in time answers nothing."""
+    work = requests[:2]
+    return lambda port: run(closed_loop(HOST, port, work, 2), seconds=FIRST_ANSWER_SECONDS)
+
+
+class Bench:
+    """All measurements of one model."""
+
+    def __init__(self, name: str, rounds: int, *, peers: bool) -> None:
+        self._model = model_directory(name)
+        self._rounds = rounds
+        self._peers = peers
+        self._tokenizer = load_tokenizer(self._model)
+        self._alone = EngineAlone(
+            EngineConfig(
+                model=str(self._model),
+                dtype="float32",
+                device="cpu",
+                prefix_cache=False,
+                max_num_batched_tokens=MAX_BATCHED_TOKENS,
+            ),
+            NEW_TOKENS,
+        )
+        self.note: str | None = None
+
+    def concurrency(self, level: int) -> dict[str, Any]:
+        """The closed loop at one concurrency: we, the engine alone, the peer; in turns."""
+        texts = make.texts(max(8, 4 * level))
+        prompts = [self._tokenizer.encode(text) for text in texts]
+        self._alone.run(prompts[:2], 2)
+        runs: dict[str, Callable[[], dict[str, float]]] = {
+            "diglot": self._served(diglot(self._model), texts, level),
+            "engine alone": partial(self._alone.run, prompts, level),
+        }
+        if self._peers:
+            runs["transformers serve"] = self._served(transformers(self._model), texts, level)
         try:
-            figures_by_server = interleave(rounds, runs)
+            result = interleave(self._rounds, runs)
         except PeerFailed as failure:
-            peers = False  # said in the output; the other levels go on without it
-            result["peer"] = f"transformers serve skipped: {failure}"
-            figures_by_server = interleave(rounds, {"diglot": runs["diglot"]})
-        if len(figures_by_server) > 1:
-            rates = [figures["throughput"] for figures in figures_by_server.values()]
-            figures_by_server["throughput ratio"] = round(rates[0] / rates[1], 2)
-        result[f"concurrency {level}"] = figures_by_server
-    result["engine offline"] = offline_rate(name, max(levels))
-    top = result[f"concurrency {max(levels)}"]["diglot"]["throughput"]
-    result["http share of offline"] = round(top / result["engine offline"]["output"], 2)
-    return result
+            if not self._peers:
+                raise
+            self._peers = False  # said in the output; the other levels go on without it
+            self.note = f"transformers serve skipped: {failure}"
+            return self.concurrency(level)
+        ours = result["diglot"]["throughput"]
+        result["share of engine alone"] = round(ours / result["engine alone"]["throughput"], 3)
+        if self._peers:
+            theirs = result["transformers serve"]["throughput"]
+            result["throughput ratio"] = round(ours / theirs, 2)
+        return result
+
+    def arrivals(self, throughput: float, level: int) -> dict[str, Any]:
+        """The open loop, at shares of the rate that the closed loop has reached."""
+        texts = make.texts(max(8, 4 * level))
+        requests = make.calls(self._model, texts, NEW_TOKENS, HOST, ours=True)
+        runs: dict[str, Callable[[], dict[str, float]]] = {}
+        for share in LOADS:
+            rate = share * throughput / NEW_TOKENS
+            load = arriving(requests, rate)
+            run_one = partial(measure_server, diglot(self._model), warm(requests), load)
+            runs[f"{share:.0%} of closed loop, {rate:.2f} requests/s"] = run_one
+        return interleave(self._rounds, runs)
+
+    def prompts(self, level: int) -> dict[str, Any]:
+        """Prompts with a shared beginning, and long ones among short ones."""
+        count = max(8, 2 * level)
+        shared, long = make.texts_with_shared_beginning(count), make.texts_with_long_ones(count)
+        cached, plain = diglot(self._model, prefix_cache=True), diglot(self._model)
+        return interleave(
+            self._rounds,
+            {
+                "shared beginning, no prefix cache": self._served(plain, shared, level),
+                "shared beginning, prefix cache": self._served(cached, shared, level),
+                "long prompts among short ones": self._served(plain, long, level),
+            },
+        )
+
+    def _served(
+        self, server: Server, texts: list[str], level: int
+    ) -> Callable[[], dict[str, float]]:
+        requests = make.calls(self._model, texts, NEW_TOKENS, HOST, ours=server.ours)
+        return partial(measure_server, server, warm(requests), closed(requests, level))
 
 
-def offline_rate(name: str, batch: int) -> dict[str, float]:
-    """The engine alone at the same batch: output tokens per second, prefill included."""
-    model = model_directory(name)
-    vocab_size = json.loads((model / "config.json").read_text())["vocab_size"]
-    core = offline.Diglot(model, "float32")
-    core.run(batch, vocab_size)
-    rates = interleave(3, {"engine": partial(core.run, batch, vocab_size)})["engine"]
-    seconds = (
-        batch * offline.PROMPT_TOKENS / rates["prefill"]
-        + batch * (NEW_TOKENS - 1) / rates["decode"]
-    )
-    return {"output": round(batch * NEW_TOKENS / seconds, 1), **rates}
+def measure(name: str, levels: list[int], rounds: int, *, peers: bool) -> dict[str, Any]:
+    """Everything of one model."""
+    bench = Bench(name, rounds, peers=peers)
+    result: dict[str, Any] = {f"concurrency {level}": bench.concurrency(level) for level in levels}
+    top = max(levels)
+    reached = result[f"concurrency {top}"]["diglot"]["throughput"]
+    result["arrivals"] = bench.arrivals(reached, top)
+    result["prompts"] = bench.prompts(min(top, 8))
+    return result | ({"peer": bench.note} if bench.note else {})
 
 
 def main() -> None:
@@ -184,13 +260,12 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    torch.set_num_threads(THREADS)
     note = peer_note(not options.no_peers, "transformers", "accelerate")
     results = {
-        name: measure(name, options.concurrency, options.rounds, note is None)
+        name: measure(name, options.concurrency, options.rounds, peers=note is None)
         for name in options.models
     }
-    setting = {"prompt letters": PROMPT_LETTERS, "new": NEW_TOKENS, "dtype": "float32"}
+    setting = {"prompt letters": make.PROMPT_LETTERS, "new": NEW_TOKENS, "dtype": "float32"}
     line = {"bench": "serving", "unit": "tokens/s and ms", **setting, **machine()}
     print(json.dumps({**line, "peer": note or "transformers serve", "models": results}))
 

@@ -8,9 +8,13 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
+import openai
 import pytest
+from google import genai
 
 from tests.e2e.conftest import Server, stop_server, wait_healthy
 
@@ -73,6 +77,22 @@ def test_f74_g69_a_client_that_leaves_frees_its_row_within_a_second(
     assert server.metric(BLOCKS) == 0
 
 
+def read_with_openai(url: str, model: str) -> None:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as sdk:
+        fields: Any = {**LONG, "extra_body": {"ignore_eos": LONG["ignore_eos"]}}
+        del fields["ignore_eos"]
+        for _ in sdk.completions.create(model=model, stream=True, **fields):
+            pass
+
+
+def read_with_google(url: str, model: str) -> None:
+    extra = {"generationConfig": {"ignoreEos": True}}
+    config: Any = {"max_output_tokens": 1500, "http_options": {"extra_body": extra}}
+    with genai.Client(api_key="x", http_options={"base_url": url}) as client:
+        for _ in client.models.generate_content_stream(model=model, contents="Hi", config=config):
+            pass
+
+
 def test_f59_g62_a_killed_engine_ends_open_requests_with_an_error_and_comes_back(
     own_server: Server,
 ) -> None:
@@ -84,12 +104,17 @@ def test_f59_g62_a_killed_engine_ends_open_requests_with_an_error_and_comes_back
         with httpx.stream("POST", f"{own_server.url}/v1/completions", json=body, timeout=60) as r:
             lines.extend(line for line in r.iter_lines() if line)
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    own_server.wait_for(RUNNING, 1)
-    os.kill(own_server.engine_pid(), signal.SIGKILL)
-    reader.join(timeout=10)
-    assert not reader.is_alive()
+    with ThreadPoolExecutor(3) as pool:
+        plain = pool.submit(read)
+        spoken = pool.submit(read_with_openai, own_server.url, model)
+        generated = pool.submit(read_with_google, own_server.url, model)
+        own_server.wait_for(RUNNING, 3)
+        os.kill(own_server.engine_pid(), signal.SIGKILL)
+        plain.result(timeout=10)
+        with pytest.raises(openai.APIError, match="engine"):
+            spoken.result(timeout=10)
+        with pytest.raises(genai.errors.ServerError, match="engine"):
+            generated.result(timeout=10)
     assert lines[-1] == "data: [DONE]"
     assert json.loads(lines[-2][6:])["error"]["type"] == "server_error"
     wait_healthy(own_server, seconds=20)

@@ -46,10 +46,31 @@ def test_f65_create_retrieve_list_delete(sdk: openai.OpenAI) -> None:
 
 def test_f68_the_stream_helper_accepts_every_event(sdk: openai.OpenAI) -> None:
     with sdk.responses.stream(model=MODEL, input="Hello!", temperature=0) as stream:
-        kinds = [event.type for event in stream]
+        told = [event.to_dict(warnings=False) for event in stream]
         final = stream.get_final_response()
-    assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
     assert final.output_text == "Hello! How can I help you?"
+    check_order(
+        told,
+        ["output_item.added", "content_part.added"],
+        "output_text.delta",
+        ["output_text.done", "content_part.done", "output_item.done"],
+    )
+    [item] = final.output
+    ids = {event["item_id"] for event in told if "item_id" in event}
+    assert ids == {item.id} == {e["item"]["id"] for e in told if "item" in e}
+    assert {e["response"]["id"] for e in told if "response" in e} == {final.id}
+
+
+def check_order(
+    told: list[dict[str, Any]], before: list[str], delta: str, after: list[str]
+) -> None:
+    """The events of an answer of one item, numbered without a gap."""
+    assert [event["sequence_number"] for event in told] == list(range(len(told)))
+    kinds = [event["type"].removeprefix("response.") for event in told]
+    begin = ["created", "in_progress", *before]
+    deltas = kinds[len(begin) : -len(after) - 1]
+    assert kinds == [*begin, *deltas, *after, "completed"]
+    assert deltas and set(deltas) == {delta}
 
 
 def test_f69_a_call_its_result_and_the_answer(sdk: openai.OpenAI) -> None:
@@ -83,9 +104,21 @@ def test_f69_a_streamed_call_equals_the_whole_one(sdk: openai.OpenAI) -> None:
         "max_output_tokens": 200,
     }
     with sdk.responses.stream(**options) as stream:
-        pieces = [e.delta for e in stream if e.type == "response.function_call_arguments.delta"]
+        told = [event.to_dict(warnings=False) for event in stream]
+    arguments = "function_call_arguments"
+    check_order(
+        told,
+        ["output_item.added"],
+        f"{arguments}.delta",
+        [f"{arguments}.done", "output_item.done"],
+    )
+    pieces = [e["delta"] for e in told if e["type"].endswith("arguments.delta")]
+    done = next(e for e in told if e["type"].endswith("arguments.done"))
     [call] = sdk.responses.create(**options).output
     assert call.type == "function_call" and call.arguments == "".join(pieces)
+    assert (done["name"], done["arguments"]) == ("get_weather", call.arguments)
+    items = [event["item"] for event in told if "item" in event]
+    assert len({item["call_id"] for item in items}) == 1 and items[0]["arguments"] == ""
 
 
 class City(pydantic.BaseModel):
@@ -102,6 +135,12 @@ def test_f73_parse_gives_an_object(sdk: openai.OpenAI) -> None:
         max_output_tokens=100,
     )
     assert isinstance(made.output_parsed, City)
+    chat_style: Any = {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": City.model_json_schema()},
+    }
+    with pytest.raises(openai.BadRequestError):
+        sdk.responses.create(model=MODEL, input="A city.", text={"format": chat_style})
 
 
 def test_responses_survive_a_restart(tmp_path: Path) -> None:

@@ -15,16 +15,20 @@ from engine.sampling_params import SamplingParams
 
 def make_core(model: Path, **settings: Any) -> EngineCore:
     """A core on the CPU in float32; small budgets, so that chunks and mixing happen."""
+    return EngineCore(*build_parts(make_config(model, **settings), lambda phase: None))
+
+
+def make_config(model: Path, **settings: Any) -> EngineConfig:
     defaults: dict[str, Any] = {
         "model": str(model),
         "device": "cpu",
+        "dtype": "float32",
         "threads": 2,
         "kv_cache_tokens": 16 * 1024,
         "max_num_batched_tokens": 256,
         "max_num_sequences": 64,
     }
-    config = EngineConfig(**{**defaults, **settings})
-    return EngineCore(*build_parts(config, lambda phase: None))
+    return EngineConfig(**{**defaults, **settings})
 
 
 def run(core: EngineCore, requests: Iterable[Submit]) -> dict[str, list[SequenceOutput]]:

@@ -34,7 +34,7 @@ def model(
     make_tiny_model(folder, family)
     with pytest.MonkeyPatch.context() as patch:
         if request.param != family:
-            patch.setattr("engine.execution.build.built_library", lambda: None)
+            patch.setattr("engine.execution.build_cpu.built_library", lambda head_dim: None)
         yield folder
 
 
@@ -162,7 +162,7 @@ def test_guesses_are_refused_where_steps_are_planned_ahead(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "engine.execution.build.resolve_device", lambda wanted: torch.device("meta")
+        "engine.execution.setup.resolve_device", lambda wanted: torch.device("cuda")
     )
     with pytest.raises(EngineFault, match="--speculative-tokens is offered on a CPU only"):
         make_core(model, speculative_tokens=1)

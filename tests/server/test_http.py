@@ -67,6 +67,21 @@ def test_f60_every_answer_has_a_request_id() -> None:
     assert given.headers["x-request-id"] == "mine"
 
 
+def test_how_long_an_answer_took_is_told_in_the_one_dialect_that_has_words_for_it() -> None:
+    client = Client()
+    for reply in (client.chat(), client.chat(n=0)):
+        assert int(reply.headers["openai-processing-ms"]) >= 0
+    assert "openai-processing-ms" not in client.get("/v1beta/models").headers
+
+
+def test_embeddings_are_refused_where_clients_look_for_them() -> None:
+    client = Client()
+    known = client.post("/v1/embeddings", {"model": MODEL, "input": "a"})
+    assert (known.status, known.error["param"]) == (400, "model")
+    unknown = client.post("/v1/embeddings", {"model": "other", "input": "a"})
+    assert (unknown.status, unknown.error["code"]) == (404, "model_not_found")
+
+
 def test_f60_unprintable_ids_are_not_echoed() -> None:
     given = {"X-Request-Id": "a b"}
     assert Client().get("/health", headers=given).headers["x-request-id"].startswith("req_")

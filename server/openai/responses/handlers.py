@@ -53,7 +53,7 @@ class Responses:
         fields, _ = await self._read(request)
         card = self._state.card(fields.model)
         _, context = await gather_items(self._store, fields)
-        prompt = encode(self._state.engine, card, fields, fields.tool_use(), context)
+        prompt = await encode(self._state, card, fields, fields.tool_use(), context)
         return json_response({"object": "response.input_tokens", "input_tokens": len(prompt)})
 
     async def get(self, request: Request) -> Response:
@@ -79,8 +79,7 @@ class Responses:
         if order == "desc":
             items.reverse()
         ids = [item["id"] for item in items]
-        after = query.get("after")
-        start = ids.index(after) + 1 if after in ids else 0
+        start = _start(ids, query.get("after"))
         page = items[start : start + _limit(query.get("limit"))]
         return json_response(
             {
@@ -116,6 +115,14 @@ class Responses:
         if stored is None:
             raise ResponseNotFound(response_id)
         return stored
+
+
+def _start(ids: list[str], after: str | None) -> int:
+    if after is None:
+        return 0
+    if after not in ids:
+        raise InvalidParameter("after", after, "no item of the input has this id.")
+    return ids.index(after) + 1
 
 
 def _limit(value: str | None) -> int:

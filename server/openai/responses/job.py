@@ -79,7 +79,7 @@ async def prepare(
     """
     card, use = state.card(fields.model), fields.tool_use()
     items, context = await gather_items(store, fields)
-    prompt = encode(state.engine, card, fields, use, context)
+    prompt = await encode(state, card, fields, use, context)
     check_context([prompt], fields.max_output_tokens, card, "input")
     plan = plan_answer(state.engine, card, use, prompt)
     params = sampling_params(
@@ -119,8 +119,8 @@ async def gather_items(
     return items, (*earlier, *items)
 
 
-def encode(
-    engine: Engine,
+async def encode(
+    state: AppState,
     card: ModelCard,
     fields: ResponseRequest,
     use: ToolUse,
@@ -128,7 +128,7 @@ def encode(
 ) -> tuple[int, ...]:
     """The prompt's ids; with `truncation` auto, without the oldest messages that do not fit."""
     messages = messages_of(fields.instructions, context)
-    prompt = engine.encode(_chat_prompt(fields, use, messages))
+    prompt = await state.encode(_chat_prompt(fields, use, messages))
     room = card.max_model_len - (fields.max_output_tokens or 1)
     if fields.truncation == "disabled" or len(prompt) <= room:
         return prompt
@@ -137,9 +137,9 @@ def encode(
     while low < high:
         middle = (low + high) // 2
         shorter = messages[:kept] + messages[kept + middle :]
-        fits = len(engine.encode(_chat_prompt(fields, use, shorter))) <= room
+        fits = len(await state.encode(_chat_prompt(fields, use, shorter))) <= room
         low, high = (low, middle) if fits else (middle + 1, high)
-    return engine.encode(_chat_prompt(fields, use, messages[:kept] + messages[kept + low :]))
+    return await state.encode(_chat_prompt(fields, use, messages[:kept] + messages[kept + low :]))
 
 
 def _chat_prompt(

@@ -102,12 +102,19 @@ class ResponseRequest(SamplingFields):
         "background": empty,
         "moderation": never,
         "n": lambda value: value == 1,
+        **dict.fromkeys(("functions", "response_format", "logprobs", "echo"), empty),
     }
     ignored: ClassVar[frozenset[str]] = (IGNORED - {"store", "metadata"}) | {
         "stream_options",  # nothing is obfuscated, and usage always comes
         "max_tool_calls",  # counts calls of tools that run on the server
         "context_management",
         "client_metadata",
+    }
+
+    aliases: ClassVar[Mapping[str, str]] = {
+        **SamplingFields.aliases,
+        "max_completion_tokens": "max_output_tokens",
+        "max_tokens": "max_output_tokens",
     }
 
     input: Input = ()

@@ -42,7 +42,7 @@ def strict() -> Iterator[Api]:
         "--max-num-sequences=2",
         "--max-queued-requests=0",
         "--keep-alive-seconds=0.001",
-        "--served-model-name=org/name,second,third",
+        "--served-model-name=org/name,second,qwen3:8b",
     )
     with Api(server.url, Authorization=f"Bearer {KEY}") as api:
         yield api

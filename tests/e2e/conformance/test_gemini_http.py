@@ -12,6 +12,7 @@ from google.genai import errors
 
 from tests.e2e.conformance.conftest import KEY
 from tests.e2e.conformance.wire import MODEL, Api, ask
+from tests.e2e.conftest import Server, start_server, stop_server
 
 GENERATE, STREAM = ":generateContent", ":streamGenerateContent"
 BASE = "/v1beta/models/second"
@@ -22,10 +23,28 @@ def test_g57_model_lists(strict: Api) -> None:
     assert [m["name"] for m in first["models"]] == ["models/org/name", "models/second"]
     query = {"page_size": 2, "pageToken": first["nextPageToken"]}
     rest = strict.http.get("/v1beta/models", params=query).json()
-    assert [m["name"] for m in rest["models"]] == ["models/third"] and "nextPageToken" not in rest
+    assert [m["name"] for m in rest["models"]] == [
+        "models/qwen3:8b"
+    ] and "nextPageToken" not in rest
+    for name in ("org/name", "qwen3:8b"):
+        assert strict.http.get(f"/v1beta/models/{name}").json()["name"] == f"models/{name}"
     model = strict.http.get("/v1beta/models/org/name").json()
     assert {"generateContent", "countTokens"} <= set(model["supportedGenerationMethods"])
     assert {"version", "displayName", "inputTokenLimit", "outputTokenLimit"} <= set(model)
+
+
+def test_g57_sizes_of_pages() -> None:
+    aliases = ",".join(f"m{n}={MODEL}" for n in range(1001))
+    server = start_server(f"--alias={aliases}")
+    try:
+        with Api(server.url) as api:
+            for size, count in ((None, 50), (20, 20), (5000, 1000)):
+                query = {} if size is None else {"pageSize": size}
+                page = api.http.get("/v1beta/models", params=query).json()
+                assert len(page["models"]) == count and page["nextPageToken"]
+                assert all(model["name"].startswith("models/") for model in page["models"])
+    finally:
+        stop_server(server)
 
 
 def test_g58_one_list_for_both(live_server: str) -> None:
@@ -86,7 +105,7 @@ def test_g65_overload(strict: Api) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_g66_deadlines(api: Api, stream: bool) -> None:
+def test_g66_deadlines(api: Api, server: Server, stream: bool) -> None:
     body = ask("Once", ignoreEos=True, maxOutputTokens=2000)
     headers = {"X-Server-Timeout": "1"}
     path = f"/v1beta/models/{MODEL}{STREAM + '?alt=sse' if stream else GENERATE}"
@@ -100,6 +119,7 @@ def test_g66_deadlines(api: Api, stream: bool) -> None:
     else:
         assert answer.status_code == 504
         assert answer.json()["error"]["status"] == "DEADLINE_EXCEEDED"
+    server.wait_for("diglot_sequences_running", 0, seconds=1)
 
 
 def test_g62_an_error_in_mid_stream_raises(live_server: str) -> None:

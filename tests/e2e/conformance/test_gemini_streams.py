@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -34,13 +35,15 @@ def test_g6_g7_arrays(api: Api) -> None:
     assert len(texts) == 1
 
 
-def test_g8_g9_g10_framing(api: Api) -> None:
-    data = api.raw(f"{STREAM}?alt=sse", STORY)
-    *blocks, rest = data.split(b"\r\n\r\n")
-    assert rest == b"" and b"[DONE]" not in data
-    for block in blocks:
-        assert block.startswith(b"data: ") and b"\n" not in block
-        json.loads(block.removeprefix(b"data: "))
+def test_g8_g9_g10_framing(api: Api, strict: Api) -> None:
+    """The second server is the one that sends comments in the other dialect all the time."""
+    second = STREAM.replace(MODEL, "second")
+    for data in (api.raw(f"{STREAM}?alt=sse", STORY), strict.raw(f"{second}?alt=sse", STORY)):
+        *blocks, rest = data.split(b"\r\n\r\n")
+        assert rest == b"" and b"[DONE]" not in data
+        for block in blocks:
+            assert block.startswith(b"data: ") and b"\n" not in block
+            json.loads(block.removeprefix(b"data: "))
 
 
 def test_g12_g13_g14_g15_g16_g70_chunks(api: Api) -> None:
@@ -57,6 +60,16 @@ def test_g12_g13_g14_g15_g16_g70_chunks(api: Api) -> None:
     assert counts == sorted(counts)
     for name in ("responseId", "modelVersion"):
         assert len({chunk[name] for chunk in chunks}) == 1
+
+
+def test_g12_g13_g14_several_candidates_end_together(api: Api) -> None:
+    body = ask("Tell me a short story about a dog.", candidateCount=3, maxOutputTokens=20)
+    chunks = api.events(body)
+    for chunk in chunks:
+        assert [candidate["index"] for candidate in chunk["candidates"]] == [0, 1, 2]
+        assert all(candidate["content"]["parts"] for candidate in chunk["candidates"])
+    ended = [[c.get("finishReason") for c in chunk["candidates"]] for chunk in chunks]
+    assert all(ended[-1]) and not any(any(reasons) for reasons in ended[:-1])
 
 
 def test_g17_g18_g19_streams_say_what_answers_say(api: Api) -> None:
@@ -110,8 +123,15 @@ def _copy(source: socket.socket, sink: socket.socket, size: int) -> None:
 def test_g69_leaving_frees_the_slot(strict: Api) -> None:
     path = "/v1beta/models/second:streamGenerateContent?alt=sse"
     body = ask("Once", ignoreEos=True, maxOutputTokens=1500)
-    for _ in range(3):
-        with httpx.stream(
-            "POST", strict.url + path, json=body, headers=dict(strict.http.headers)
-        ) as answer:
-            next(answer.iter_raw())
+    for _ in range(3):  # there is room for two
+        for _ in range(2):
+            with httpx.stream(
+                "POST", strict.url + path, json=body, headers=dict(strict.http.headers)
+            ) as answer:
+                assert answer.status_code == 200
+                next(answer.iter_raw())
+        left, status = time.monotonic(), 0
+        while status != 200:
+            assert time.monotonic() - left < 1
+            short = ask("Once", maxOutputTokens=1)
+            status = strict.post("/v1beta/models/second:generateContent", short).status_code

@@ -60,10 +60,13 @@ def calls_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_g42_json_without_a_schema(api: Api) -> None:
-    for seed in range(5):
-        answer = api.generate(ask("Some JSON.", **JSON, seed=seed, temperature=1.5))
+    whole = 0
+    for seed in range(8):
+        answer = api.generate(ask("Some JSON.", **JSON, seed=seed, temperature=1.0))
         if answer["candidates"][0]["finishReason"] == "STOP":
             json.loads(text_of(answer))
+            whole += 1
+    assert whole, "the rest was cut"
 
 
 def test_g43_all_spellings_of_a_schema_bind_alike(api: Api) -> None:
@@ -109,10 +112,21 @@ def test_g47_g50_declarations(api: Api) -> None:
         assert call["id"] and answer["candidates"][0]["finishReason"] == "STOP"
     [call] = calls_of(api.generate(with_tools()))
     assert call["args"] == {"city": "Paris"}
+    same = {**DECLARATION, "parameters": None, "parametersJsonSchema": lower(CITY)}
+    answers = [api.generate(with_tools(each)) for each in (DECLARATION, same)]
+    assert len({answer["usageMetadata"]["promptTokenCount"] for answer in answers}) == 1
+
+
+def test_g50_ids_of_calls_are_unique(api: Api) -> None:
+    calls = [c for _ in range(6) for c in calls_of(api.generate(with_tools(mode="ANY")))]
+    assert len({call["id"] for call in calls}) == len(calls) >= 6
 
 
 def test_g49_none_never_calls(api: Api) -> None:
-    assert not calls_of(api.generate(with_tools(mode="NONE")))
+    for seed in range(8):
+        body = with_tools(mode="NONE")
+        body["generationConfig"] |= {"temperature": 1.5, "seed": seed, "maxOutputTokens": 60}
+        assert not calls_of(api.generate(body))
 
 
 def test_g51_responses_of_any_form(api: Api) -> None:

@@ -31,8 +31,9 @@ QUESTION = "What is the weather in Paris?"
 
 def test_f30_f36_f37_roles_first_and_empty_ends(api: Api) -> None:
     chunks = api.chat_chunks(n=2, seed=1, max_tokens=8)
-    first, second = (chunk["choices"][0] for chunk in chunks[:2])
-    assert [first["index"], second["index"]] == [0, 1]
+    order = [choice["index"] for chunk in chunks for choice in chunk["choices"]]
+    assert order[:2] == [0, 1]
+    assert order[2:] not in (sorted(order[2:]), sorted(order[2:], reverse=True)), "interleaved"
     for index in (0, 1):
         said = deltas(chunks, index)
         assert said[0] == {"role": "assistant", "content": ""}
@@ -60,6 +61,16 @@ def test_f40_a_named_choice_ends_with_stop(api: Api) -> None:
     named = {"type": "function", "function": {"name": "get_weather"}}
     choice = api.chat(tools=[WEATHER], tool_choice=named, max_tokens=200, seed=1)["choices"][0]
     assert choice["message"]["tool_calls"] and choice["finish_reason"] == "stop"
+
+
+def test_f42_choices_that_forbid_and_choices_of_nothing(api: Api) -> None:
+    for seed in range(8):
+        fields = {"tools": [WEATHER], "tool_choice": "none", "seed": seed, "temperature": 1.5}
+        choice = api.chat(QUESTION, max_tokens=60, **fields)["choices"][0]
+        assert "tool_calls" not in choice["message"] and choice["finish_reason"] != "tool_calls"
+    unknown = {"type": "function", "function": {"name": "get_time"}}
+    error = api.error(CHAT, chat_body(tools=[WEATHER], tool_choice=unknown))
+    assert error["param"] == "tool_choice"
 
 
 def test_f43_f87_parallel_calls(api: Api) -> None:

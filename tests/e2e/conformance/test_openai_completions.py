@@ -33,8 +33,15 @@ def test_f3_f4_how_much_is_generated_by_default(api: Api) -> None:
     for fields in ({}, {"max_tokens": None}):
         body = api.complete(ignore_eos=True, **GREEDY, **fields)
         assert body["usage"]["completion_tokens"] == 16
-    body = api.chat(**GREEDY)
+    body = api.chat("Tell me a short story about a dog.", **GREEDY)
     assert body["choices"][0]["finish_reason"] == "stop"
+    assert body["usage"]["completion_tokens"] > 16
+
+
+def test_f3_chat_runs_to_the_end_of_the_context(api: Api) -> None:
+    body = api.chat("dog " * 1900, ignore_eos=True)
+    assert body["choices"][0]["finish_reason"] == "length"
+    assert body["usage"]["total_tokens"] == 2048
 
 
 def test_f5_scoring_without_generating(api: Api) -> None:
@@ -114,6 +121,8 @@ def test_f18_null_stream_options_are_fine(api: Api) -> None:
 def test_f19_f21_stop_strings(api: Api) -> None:
     whole = api.text(max_tokens=24, **GREEDY)
     stop = whole[6:12]
+    texts = [api.post("/detokenize", {"tokens": [id_]}).json()["prompt"] for id_ in api.ids(whole)]
+    assert not any(stop in text for text in texts), "it spans tokens"
     choice = api.complete(max_tokens=24, stop=stop, **GREEDY)["choices"][0]
     assert choice["text"] == whole[: whole.index(stop)] and choice["finish_reason"] == "stop"
     echoed = api.complete(max_tokens=4, stop="little", echo=True, **GREEDY)["choices"][0]
@@ -123,6 +132,13 @@ def test_f19_f21_stop_strings(api: Api) -> None:
 def test_f26_the_best_of_some(api: Api) -> None:
     body = api.complete(best_of=3, n=1, max_tokens=8, seed=1)
     assert len(body["choices"]) == 1 and body["usage"]["completion_tokens"] > 8
+    scored = api.complete(best_of=3, n=3, max_tokens=8, seed=1, logprobs=0)["choices"]
+    means = {choice["text"]: _mean(choice["logprobs"]["token_logprobs"]) for choice in scored}
+    assert body["choices"][0]["text"] == max(means, key=lambda text: means[text])
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def test_f29_f34_f35_chunks(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import urllib.request
@@ -34,6 +35,7 @@ def test_f52_unknown_fields(api: Api, strict: Api) -> None:
 def test_f53_f54_f61_bodies_that_say_nothing(api: Api) -> None:
     answer = api.http.post(CHAT, content=b"{", headers={"content-type": "application/json"})
     assert answer.status_code == 400 and answer.json()["error"]["code"] is None
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     error = api.error(CHAT, {})
     assert error["code"] == "missing_required_parameter"
     for path, status in (("/v1/unknown", 404), (CHAT, 405)):
@@ -42,10 +44,13 @@ def test_f53_f54_f61_bodies_that_say_nothing(api: Api) -> None:
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_f55_an_unknown_model(sdk: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError) as caught:
-        sdk.with_options(max_retries=2).completions.create(model="other", prompt="a")
-    assert caught.value.code == "model_not_found"
+def test_f55_an_unknown_model(live_server: str) -> None:
+    sent: list[httpx.Request] = []
+    http = httpx.Client(event_hooks={"request": [sent.append]})
+    with openai.OpenAI(base_url=f"{live_server}/v1", api_key="x", http_client=http) as sdk:
+        with pytest.raises(openai.NotFoundError) as caught:
+            sdk.completions.create(model="other", prompt="a")
+    assert caught.value.code == "model_not_found" and len(sent) == 1, "no retry"
 
 
 def test_f56_keys(api: Api, strict: Api) -> None:
@@ -91,6 +96,7 @@ def test_f58_f88_overload_is_told_and_retried(strict: Api) -> None:
 
 def test_f60_request_ids(api: Api) -> None:
     assert api.http.get("/health").headers["x-request-id"].startswith("req_")
+    assert api.http.get("/v1/nothing").headers["x-request-id"].startswith("req_")
     for answer in (
         api.post(CHAT, {}, **{"X-Request-Id": "mine"}),
         api.post(CHAT, chat_body(stream=True, max_tokens=1), **{"X-Request-Id": "mine"}),
@@ -126,6 +132,7 @@ def test_f66_f70_f71_f72_responses(api: Api, sdk: openai.OpenAI) -> None:
         model=MODEL, input="Who are you?", previous_response_id=plain.id, temperature=0
     )
     assert "Ruby" in first.output_text and "Ruby" not in goes_on.output_text
+    _check_only_new_instructions(sdk, first.id, persona)
     body = {
         "model": MODEL,
         "input": "Tell me a story about a girl named Lily.",
@@ -135,6 +142,9 @@ def test_f66_f70_f71_f72_responses(api: Api, sdk: openai.OpenAI) -> None:
     lines = api.raw("/v1/responses", body).decode().splitlines()
     kinds = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
     assert kinds[-1] == "response.incomplete" and "[DONE]" not in lines[-2]
+    final = json.loads(lines[-2].removeprefix("data: "))["response"]
+    assert final["status"] == "incomplete" and final["usage"]["output_tokens"] == 4
+    assert final["incomplete_details"] == {"reason": "max_output_tokens"}
     allowed = {"created", "in_progress", "incomplete"} | {
         f"{name}.{end}"
         for name, ends in (
@@ -148,6 +158,21 @@ def test_f66_f70_f71_f72_responses(api: Api, sdk: openai.OpenAI) -> None:
     usage = goes_on.usage
     assert usage is not None and usage.input_tokens_details.cached_tokens >= 0
     assert usage.to_dict()["input_tokens_details"].keys() >= {"cached_tokens", "cache_write_tokens"}  # type: ignore[attr-defined]
+
+
+def _check_only_new_instructions(sdk: openai.OpenAI, response_id: str, persona: str) -> None:
+    """What goes on from a response has its turns before it, and not what it was told to be."""
+    again: Any = {"model": MODEL, "input": "And you?", "previous_response_id": response_id}
+    without = sdk.responses.input_tokens.count(**again).input_tokens
+    with_them = sdk.responses.input_tokens.count(**again, instructions=persona).input_tokens
+    said = sdk.responses.retrieve(response_id).output_text
+    turns: Any = [
+        {"role": "user", "content": "Who are you?"},
+        {"role": "assistant", "content": said},
+        {"role": "user", "content": "And you?"},
+    ]
+    assert sdk.responses.input_tokens.count(model=MODEL, input=turns).input_tokens == without
+    assert with_them > without
 
 
 def test_f74_leaving_frees_the_slot_within_a_second(strict: Api) -> None:

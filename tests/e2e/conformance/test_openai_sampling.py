@@ -28,6 +28,12 @@ def test_f6_f7_scoring_entries_are_complete_and_exact(api: Api) -> None:
     matches = [a == b for a, b in zip(entries["token_logprobs"][1:], best, strict=True)]
     assert any(matches) and not all(matches)
     assert matches[-1], "the greedy token is the most likely one, to the last bit"
+    end = api.ids("<|im_end|>")
+    forced = {"logit_bias": {str(end[0]): 100}, "max_tokens": 1, "logprobs": 1, "echo": True}
+    choice = api.complete(ids, temperature=0, **forced)["choices"][0]
+    assert choice["finish_reason"] == "stop"
+    assert {len(entries) for entries in choice["logprobs"].values()} == {len(ids) + 1}
+    assert choice["logprobs"]["tokens"][-1] == "<|im_end|>"
 
 
 def test_f13_a_bias_forces_and_forbids_a_token(api: Api) -> None:
@@ -86,11 +92,12 @@ def test_f27_f28_which_penalty_counts_the_prompt(api: Api) -> None:
     prompt = STORY + " named Max. Max"
     plain = api.text(prompt, temperature=0, max_tokens=1)
     assert api.text(prompt, temperature=0, max_tokens=1, frequency_penalty=2) == plain
-    repeating = " dog dog dog dog dog dog"
+    repeating = "The dog, the cat, the dog, the cat, the dog, the"
     favourite = api.text(repeating, temperature=0, max_tokens=1)
-    if favourite in repeating:
-        penalized = api.text(repeating, temperature=0, max_tokens=1, repetition_penalty=5)
-        assert penalized not in (favourite, "")
+    assert favourite.strip() in repeating, "the model repeats the prompt when nothing keeps it"
+    assert api.text(repeating, temperature=0, max_tokens=1, frequency_penalty=2) == favourite
+    penalized = api.text(repeating, temperature=0, max_tokens=1, repetition_penalty=5)
+    assert penalized != favourite
     forced = {"logit_bias": {str(api.ids(" dog")[0]): 60}, "temperature": 0, "max_tokens": 8}
     assert api.text(**forced) == " dog" * 8
     assert api.text(**forced, frequency_penalty=2, presence_penalty=2) == " dog" * 8
@@ -106,6 +113,8 @@ def test_f75_f76_ends_can_be_put_off(api: Api) -> None:
     assert body["choices"][0]["finish_reason"] == "length"
     whole = api.text(temperature=0, max_tokens=30, ignore_eos=True)
     stop = whole[3:5]
+    early = api.complete(temperature=0, max_tokens=30, ignore_eos=True, stop=stop)
+    assert early["usage"]["completion_tokens"] < 20
     late = api.complete(temperature=0, max_tokens=30, ignore_eos=True, stop=stop, min_tokens=20)
     assert late["usage"]["completion_tokens"] >= 20
 

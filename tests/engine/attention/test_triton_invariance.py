@@ -25,22 +25,24 @@ from tests.engine.attention.device_batches import (
 )
 from tests.triton_interpreter import exact_numbers
 
-LENGTH = triton_tiles.SPLIT_KEYS + 60  # two splits
+SPLIT = 64
+LENGTH = 2 * SPLIT + 22  # three splits
 COMPANY = 3  # another sequence
 
 COMPANIES: list[list[tuple[int, Chunk]]] = [
     [(0, (LENGTH, 1))],
     [(COMPANY, (70, 1)), (0, (LENGTH - 50, 1)), (4, (12, 12))],
-    [(0, (LENGTH - 3, 50)), (COMPANY, (90, 9))],
-    [(COMPANY, (1, 1)), (4, (40, 40)), (0, (30, 30))],
-    [(0, (triton_tiles.SPLIT_KEYS + 1, 2))],
-    [(0, (triton_tiles.SPLIT_KEYS, 1))],
+    [(0, (LENGTH - 3, 20)), (COMPANY, (90, 9))],
+    [(COMPANY, (1, 1)), (4, (20, 20)), (0, (30, 30))],
+    [(0, (SPLIT + 1, 2))],
+    [(0, (SPLIT, 1))],
 ]
 
 
 @pytest.fixture(autouse=True)
-def as_on_a_card() -> Iterator[None]:
-    with exact_numbers():
+def as_on_a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(triton_tiles, "SPLIT_KEYS", SPLIT)
+    with exact_numbers(one_order=True):
         yield
 
 
@@ -61,12 +63,13 @@ def rows(
     return {int(position): out[first + n] for n, position in enumerate(step.positions(mine))}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("sizes", [(3, 1, 16), (2, 1, 80)])
+@pytest.mark.parametrize(
+    "sizes, dtype", [((3, 1, 16), torch.float32), ((2, 1, 80), torch.bfloat16)]
+)
 def test_a_tokens_bits_do_not_tell_its_company(
     sizes: tuple[int, int, int], dtype: torch.dtype
 ) -> None:
-    shape = AttentionShape(*sizes, sizes[2] ** -0.5, windows=(None, 100))
+    shape = AttentionShape(*sizes, sizes[2] ** -0.5, windows=(None, 70))
     for layer in range(2):
         whole = rows(shape, [(0, (LENGTH, LENGTH))], layer, dtype)
         for company in COMPANIES:
@@ -74,10 +77,15 @@ def test_a_tokens_bits_do_not_tell_its_company(
                 assert torch.equal(row, whole[position]), (layer, company, position)
 
 
-def test_nor_how_many_programs_read_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = AttentionShape(3, 1, 16, 0.25, windows=(None,))
+@pytest.mark.parametrize("programs", [1, 2])
+def test_nor_how_many_programs_share_its_keys(
+    programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = AttentionShape(3, 1, 16, 0.25, windows=(None, 70))
     company: list[tuple[int, Chunk]] = [(0, (LENGTH, 1))]
-    many = rows(shape, company, 0, torch.float32)
-    monkeypatch.setattr(triton_tiles, "invariant_splits", lambda *_: 1)
-    one = rows(shape, company, 0, torch.float32)
-    assert torch.equal(many[LENGTH - 1], one[LENGTH - 1])
+    for layer in range(2):
+        many = rows(shape, company, layer, torch.float32)
+        with monkeypatch.context() as patch:
+            patch.setattr(triton_tiles, "invariant_programs", lambda *_: programs)
+            fewer = rows(shape, company, layer, torch.float32)
+        assert torch.equal(many[LENGTH - 1], fewer[LENGTH - 1])

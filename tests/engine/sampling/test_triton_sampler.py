@@ -15,15 +15,36 @@ import torch
 
 pytest.importorskip("triton")
 
+from engine.sampling.sampler import SampledTokens
 from engine.sampling.sampling_batch import SamplingRow
 from engine.sampling.tiles import Tiles
 from engine.sampling.triton_logits import shape_logits
+from engine.sampling.triton_sampler import DeviceTokens
 from engine.sampling_params import SamplingParams
+from engine.types import TokenLogprob
 from tests.engine.sampling.oracle import random_logits
 from tests.engine.sampling.test_sampler import mixed_rows
 from tests.engine.sampling.twins import DEVICE, Twins, legal_bits, row_ids
 
 VOCAB = 450  # a whole tile of 256 and part of a second
+
+
+def rounded(entries: list[TokenLogprob | None]) -> list[object]:
+    """Entries without the digits in which the sum of weights shows the exponential's rounding."""
+    return [
+        entry
+        and (entry.token_id, round(entry.logprob, 5), [(i, round(v, 5)) for i, v in entry.top])
+        for entry in entries
+    ]
+
+
+def scores(drawn: DeviceTokens) -> list[object] | None:
+    found = drawn.logprobs
+    return None if found is None else rounded(found.entries(found.table.cpu()))
+
+
+def expected_scores(sampled: SampledTokens) -> list[object] | None:
+    return None if sampled.logprobs is None else rounded(sampled.logprobs)
 
 
 def test_the_same_tokens_with_everything_mixed_as_rows_come_and_go() -> None:
@@ -44,11 +65,7 @@ def test_the_same_tokens_with_everything_mixed_as_rows_come_and_go() -> None:
             logits = (logits * 2).round() / 2  # many equal ones
         drawn, expected = twins.sample(logits, running)
         assert drawn.token_ids.tolist() == expected.token_ids.tolist()
-        if expected.logprobs is None:
-            assert drawn.logprobs is None
-        else:
-            assert drawn.logprobs is not None
-            assert drawn.logprobs.entries(drawn.logprobs.table.cpu()) == expected.logprobs
+        assert scores(drawn) == expected_scores(expected)
 
 
 def test_penalties_count_what_the_kernels_drew() -> None:
@@ -183,6 +200,23 @@ def test_ends_are_banned_until_the_minimum() -> None:
         assert drawn.token_ids.tolist() == expected.token_ids.tolist()
         tokens.append(drawn.token_ids.tolist())
     assert tokens == [[81, 81], [81, 81], [80, 81], [80, 80]]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_nothing_waits_for_the_device() -> None:
+    occupants = mixed_rows(VOCAB)[:20]
+    numbers = list(range(20))
+    legal = legal_bits([0], [[1, 2]], VOCAB)
+    logits, ids = random_logits(20, VOCAB).to(DEVICE), row_ids(numbers)
+    mode = torch.cuda.get_sync_debug_mode()
+    for setting in (mode, 2):  # the first round compiles; 2 makes every wait an error
+        twins = Twins(VOCAB, num_rows=20)
+        torch.cuda.set_sync_debug_mode(setting)
+        for row, occupant in enumerate(occupants):
+            twins.join(row, occupant)
+        for _ in range(3):
+            twins.triton.sample(logits, ids, numbers, legal)
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 def test_logits_must_fit_the_rows() -> None:

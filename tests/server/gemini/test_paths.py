@@ -47,6 +47,7 @@ def test_only_known_collections_are_stripped() -> None:
         ("/v1/projects/p/locations/l/publishers/google/models/m:generateContent", "m"),
         ("/v1beta1/projects/p/locations/l/publishers/Qwen/models/Qwen3:x", "Qwen/Qwen3"),
         ("/v1beta1/publishers/google/models/qwen3:8b:generateContent", "qwen3:8b"),
+        ("/v1/projects/p/locations/l/endpoints/m:generateContent", "m"),
     ],
 )
 def test_vertex_paths_are_calls(path: str, model: str) -> None:

@@ -18,7 +18,9 @@ from tests.server.gemini.conftest import Serve
 from tests.server.gemini.helpers import GENERATE, SSE, STREAM, ask, events, settings, text_of
 
 
-@pytest.mark.parametrize("query", ["alt=sse", "key=k&alt=sse", "alt=sse&prettyPrint=false"])
+@pytest.mark.parametrize(
+    "query", ["alt=sse", "key=k&alt=sse", "alt=sse&prettyPrint=false", "%24alt=sse"]
+)
 def test_g5_alt_sse_anywhere_in_the_query_is_an_event_stream(
     client: TestClient, query: str
 ) -> None:

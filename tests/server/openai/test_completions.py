@@ -258,6 +258,9 @@ def test_other_names_of_fields() -> None:
     client.complete(n_predict=3, repeat_penalty=1.5, top_k=-1)
     params = client.engine.requests[0].params
     assert (params.max_new_tokens, params.repetition_penalty, params.top_k) == (3, 1.5, 0)
+    client.complete(max_completion_tokens=4)
+    client.complete(max_completion_tokens=4, max_tokens=5)
+    assert [request.params.max_new_tokens for request in client.engine.requests[1:]] == [4, 5]
 
 
 def test_every_sampling_field_reaches_the_engine() -> None:

@@ -99,6 +99,8 @@ COMPLETIONS: list[tuple[dict[str, Any], str, str | None]] = [
     ({"best_of": 2, "stream": True}, "invalid_value", "best_of"),
     ({"echo": 1}, "invalid_type", "echo"),
     ({"prompt": "x" * 512}, "context_length_exceeded", "prompt"),
+    ({"messages": [{"role": "user", "content": "a"}]}, "unsupported_parameter", "messages"),
+    ({"tools": [{}]}, "unsupported_parameter", "tools"),
 ]
 
 
@@ -133,6 +135,7 @@ CHAT: list[tuple[dict[str, Any], str, str | None]] = [
         "unsupported_parameter",
         "messages[1].content[0]",
     ),
+    (message(role="tool", content="a"), "missing_required_parameter", "messages[1].tool_call_id"),
     (message(role="assistant", tool_calls=[1]), "invalid_type", "messages[1].tool_calls[0]"),
     (
         message(role="assistant", tool_calls=[{"type": "function", "function": {}}]),
@@ -160,6 +163,8 @@ CHAT: list[tuple[dict[str, Any], str, str | None]] = [
     ({"tool_choice": "required"}, "invalid_value", "tool_choice"),
     ({"tool_choice": "some"}, "invalid_value", "tool_choice"),
     ({"functions": [{}]}, "unsupported_parameter", "functions"),
+    ({"input": "a"}, "unsupported_parameter", "input"),
+    ({"best_of": 2}, "unsupported_parameter", "best_of"),
     ({"modalities": ["text", "audio"]}, "unsupported_parameter", "modalities"),
     ({"audio": {}}, "unsupported_parameter", "audio"),
     ({"web_search_options": {}}, "unsupported_parameter", "web_search_options"),
@@ -210,6 +215,11 @@ def test_f15_the_message_names_bound_and_value() -> None:
         "Invalid 'temperature': decimal above maximum value. "
         "Expected a value <= 2, but got 2.1 instead."
     )
+
+
+def test_messages_of_other_bounds() -> None:
+    assert "a value > 0, but got 0" in CLIENT.complete(repetition_penalty=0).error["message"]
+    assert f"a value <= {2**63 - 1}, but" in CLIENT.complete(seed=2**63).error["message"]
 
 
 def test_f54_an_empty_chat_lacks_a_field() -> None:

@@ -56,6 +56,16 @@ def test_only_strict_schemas_are_compiled_strictly() -> None:
     assert schema(response_format=json_schema(schema=mine, strict=True)) == SCHEMA
 
 
+@pytest.mark.parametrize(("key", "value"), [("strict", "yes"), ("strict", 1), ("name", 5)])
+def test_a_schema_s_companions_have_their_types(key: str, value: object) -> None:
+    form = json_schema(schema=SCHEMA) | {"json_schema": {"schema": SCHEMA, key: value}}
+    error = Client().chat(response_format=form).error
+    assert (error["code"], error["param"]) == (
+        "invalid_type",
+        f"response_format.json_schema.{key}",
+    )
+
+
 @pytest.mark.parametrize("name", ["guided_json", "json_schema"])
 def test_schemas_may_be_objects_or_text(name: str) -> None:
     assert schema(**{name: SCHEMA}) == schema(**{name: json.dumps(SCHEMA)}) == SCHEMA

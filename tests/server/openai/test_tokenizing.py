@@ -60,3 +60,8 @@ def test_bad_requests_name_their_field(path: str, body: dict[str, Any], param: s
     reply = CLIENT.post(path, body)
     assert reply.status in (400, 404)
     assert reply.error["param"] == param
+
+
+def test_a_text_and_a_conversation_exclude_each_other() -> None:
+    reply = tokenize(prompt="a", messages=[{"role": "user", "content": "Hi"}])
+    assert reply.status == 400 and reply.error["param"] == "prompt"

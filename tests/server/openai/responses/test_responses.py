@@ -307,7 +307,7 @@ def test_input_items_are_listed_in_pages() -> None:
     rest = one.get(f"{path}?limit=5&after={newest['last_id']}").json
     assert texts(rest) == ["2", "1", "0"] and not rest["has_more"]
     assert texts(one.get(f"{path}?order=asc").json) == ["0", "1", "2", "3", "4"]
-    for query in ("limit=0", "limit=101", "limit=x", "order=up"):
+    for query in ("limit=0", "limit=101", "limit=x", "order=up", "after=x"):
         assert one.get(f"{path}?{query}").status == 400
 
 
@@ -371,6 +371,9 @@ def test_too_long_an_input_is_refused_or_cut() -> None:
         ({"conversation": "c"}, "conversation"),
         ({"background": True}, "background"),
         ({"prompt": {"id": "p"}}, "prompt"),
+        ({"functions": [{}]}, "functions"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"max_tokens": 0}, "max_output_tokens"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"temperature": 3}, "temperature"),
         ({"top_logprobs": 21}, "top_logprobs"),

@@ -1,0 +1,94 @@
+"""Puts together what runs plans on a CPU: compiled kernels where a compiler is, or plain torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+
+from engine.attention.backend import AttentionBackend
+from engine.attention.cpu import CpuAttention
+from engine.attention.forward_batch import BlockTables
+from engine.attention.kv_cache import KVCache
+from engine.attention.native import NativeAttention, can_attend
+from engine.execution.loaded import Loaded
+from engine.execution.machine import cpu_threads
+from engine.execution.model_runner import ModelRunner
+from engine.execution.setup import Setup, make_cache, weight_bytes
+from engine.grammar.masks import GrammarMasks
+from engine.models.decoder import Decoder
+from engine.models.native_decoder import NativeDecoder, can_decode
+from engine.models.weights import load_decoder, load_native_decoder
+from engine.native.build import built_library
+from engine.native.kernels import Kernels
+from engine.sampling.sampler import Sampler
+
+log = logging.getLogger(__name__)
+
+
+def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
+    """Load the model and make its cache.
+
+    Raises:
+        EngineError: the model cannot be loaded, or its cache does not fit.
+    """
+    config, spec = setup.config, setup.spec
+    torch.set_num_threads(cpu_threads(config.threads, weight_bytes(setup.model_dir)))
+    kernels = None
+    if can_attend(setup.attention_shape, config.block_size, setup.dtype):
+        kernels = _load_kernels(setup, announce)
+    announce("loading weights")
+    decoder = _decoder(setup, kernels)
+    announce("making the key-value cache")
+    cache = make_cache(setup)
+    runner = ModelRunner(
+        decoder,
+        _attention(setup, cache, kernels),
+        Sampler(),
+        GrammarMasks(),
+        BlockTables(config.max_num_sequences, -(-setup.max_model_len // config.block_size)),
+        block_size=config.block_size,
+        vocab_size=spec.vocab_size,
+        device=setup.device,
+    )
+    kind = f"{torch.get_num_threads()} threads, kernels: {kernels is not None}"
+    return Loaded(runner, cache.num_blocks, kind)
+
+
+def _decoder(setup: Setup, kernels: Kernels | None) -> Decoder | NativeDecoder:
+    model_dir, spec, dtype = setup.model_dir, setup.spec, setup.dtype
+    max_model_len = setup.max_model_len
+    if kernels is not None and can_decode(spec, dtype):  # invariant as it is
+        return load_native_decoder(
+            model_dir, spec, kernels, dtype=dtype, max_model_len=max_model_len
+        )
+    return load_decoder(
+        model_dir,
+        spec,
+        dtype=dtype,
+        device=setup.device,
+        max_model_len=max_model_len,
+        batch_invariant=setup.batch_invariant,
+    )
+
+
+def _attention(setup: Setup, cache: KVCache, kernels: Kernels | None) -> AttentionBackend:
+    if kernels is not None:
+        return NativeAttention(kernels, setup.attention_shape, cache)
+    return CpuAttention(setup.attention_shape, cache)
+
+
+def _load_kernels(setup: Setup, announce: Callable[[str], None]) -> Kernels | None:
+    """The compiled kernels, where they are wanted and can be had."""
+    if not setup.config.native_kernels:
+        return None
+    announce("compiling the CPU kernels")
+    library = built_library(setup.spec.head_dim)
+    if library is None:
+        return None
+    try:
+        return Kernels(library)
+    except OSError as error:
+        log.warning("the CPU kernels cannot be loaded, torch does their work: %s", error)
+        return None

@@ -1,0 +1,61 @@
+"""Puts together what runs plans on a GPU.
+
+Imported where there is one only: CPU builds of torch come without Triton. Has been run by Triton's
+interpreter only, never on a card yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from engine.attention.triton_backend import TritonAttention
+from engine.execution.device_runner import DeviceRunner
+from engine.execution.loaded import Loaded
+from engine.execution.row_tables import RowTables
+from engine.execution.setup import Setup, make_cache
+from engine.grammar.masks import GrammarMasks
+from engine.models.triton_decoder import load_triton_decoder
+from engine.sampling.sampling_rows import SamplingRows
+
+
+def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
+    """Load the model and make its cache.
+
+    Raises:
+        EngineError: the model cannot be loaded, or its cache does not fit.
+    """
+    config, device = setup.config, setup.device
+    announce("loading weights")
+    decoder = load_triton_decoder(
+        setup.model_dir,
+        setup.spec,
+        dtype=setup.dtype,
+        device=device,
+        max_model_len=setup.max_model_len,
+        batch_invariant=setup.batch_invariant,
+    )
+    announce("making the key-value cache")
+    cache = make_cache(setup)
+    num_rows = config.max_num_sequences
+    tables = RowTables(
+        num_rows,
+        max_model_len=setup.max_model_len,
+        max_step_tokens=max(setup.max_num_batched_tokens, num_rows),
+        block_size=config.block_size,
+        device=device,
+    )
+    on_gpu = device.type == "cuda"
+    runner = DeviceRunner(
+        decoder,
+        TritonAttention(setup.attention_shape, cache, batch_invariant=setup.batch_invariant),
+        tables,
+        SamplingRows(num_rows, setup.spec.vocab_size, device),
+        GrammarMasks(),
+        num_rows=num_rows,
+        device=device,
+        capture=on_gpu and config.cuda_graphs,
+    )
+    kind = f"{torch.cuda.get_device_name(device) if on_gpu else 'interpreted'} {setup.kv_dtype}"
+    return Loaded(runner, cache.num_blocks, kind)

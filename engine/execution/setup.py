@@ -1,0 +1,134 @@
+"""What follows from the configuration, the model and the machine, before anything is loaded.
+
+Every `auto` and every None ends here. Knows nothing of how a device computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.attention.backend import AttentionShape
+from engine.attention.kv_cache import KVCache, blocks_that_fit
+from engine.config import EngineConfig
+from engine.errors import EngineFault
+from engine.execution.machine import default_dtype, free_bytes, resolve_device
+from engine.models.spec import ModelSpec, load_spec
+
+_CPU_CACHE_BYTES = 2**30
+"""What the cache takes of a CPU's memory at most, unless one sequence alone needs more or the
+operator names a size."""
+
+_STEP_TOKENS = {"cpu": 1024, "cuda": 4096}
+"""Tokens of one step: about a tenth of a second of work for a model that suits the device."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One engine's decisions. `dtype` is that of weights and activations."""
+
+    config: EngineConfig
+    spec: ModelSpec
+    device: torch.device
+    dtype: torch.dtype
+    kv_dtype: torch.dtype
+    max_model_len: int
+    max_num_batched_tokens: int
+    batch_invariant: bool
+
+    @property
+    def model_dir(self) -> Path:
+        return Path(self.config.model)
+
+    @property
+    def attention_shape(self) -> AttentionShape:
+        """What attention must know of the model."""
+        spec = self.spec
+        return AttentionShape(
+            num_heads=spec.num_heads,
+            num_kv_heads=spec.num_kv_heads,
+            head_dim=spec.head_dim,
+            scale=spec.head_dim**-0.5,
+            windows=spec.layer_windows,
+        )
+
+
+def resolve(config: EngineConfig) -> Setup:
+    """Look at the machine and at the model's directory.
+
+    Raises:
+        EngineError: the model cannot be read, or what is asked for is not offered on the device.
+    """
+    device = resolve_device(config.device)
+    if device.type == "cuda" and config.block_size & (config.block_size - 1):
+        raise EngineFault("--block-size must be a power of two on a GPU.")
+    if device.type == "cuda" and config.speculative_tokens:
+        raise EngineFault("--speculative-tokens is offered on a CPU only.")
+    spec = load_spec(Path(config.model))
+    if config.dtype == "auto":
+        dtype = default_dtype(spec.dtype, weight_bytes(Path(config.model)), device)
+    else:
+        dtype = getattr(torch, config.dtype)
+    invariant = config.batch_invariant
+    return Setup(
+        config=config,
+        spec=spec,
+        device=device,
+        dtype=dtype,
+        kv_dtype=_kv_dtype(config, dtype, device),
+        max_model_len=_max_model_len(config, spec),
+        max_num_batched_tokens=config.max_num_batched_tokens or _STEP_TOKENS[device.type],
+        batch_invariant=device.type == "cpu" if invariant is None else invariant,
+    )
+
+
+def weight_bytes(model_dir: Path) -> int:
+    """Size of a model's weights files."""
+    return sum(file.stat().st_size for file in model_dir.glob("*.safetensors"))
+
+
+def make_cache(setup: Setup) -> KVCache:
+    """The cache, once the weights are loaded: as many blocks as fit; on a CPU, which has other
+    work, no more than a modest share of memory.
+
+    Raises:
+        EngineFault: there is no room for one sequence of full length.
+    """
+    config, spec, device = setup.config, setup.spec, setup.device
+    bytes_per_token = spec.kv_bytes_per_token(setup.kv_dtype)
+    most_tokens = config.max_num_sequences * setup.max_model_len
+    if device.type == "cpu":
+        least = _CPU_CACHE_BYTES // bytes_per_token
+        most_tokens = min(most_tokens, max(setup.max_model_len, least))
+    num_blocks = blocks_that_fit(
+        bytes_free=free_bytes(device, config.memory_fraction),
+        bytes_per_token=bytes_per_token,
+        block_size=config.block_size,
+        most_tokens=config.kv_cache_tokens or most_tokens,
+        least_tokens=min(setup.max_model_len, config.kv_cache_tokens or setup.max_model_len),
+    )
+    return KVCache(
+        num_layers=spec.num_layers,
+        num_blocks=num_blocks,
+        block_size=config.block_size,
+        num_kv_heads=spec.num_kv_heads,
+        head_dim=spec.head_dim,
+        dtype=setup.kv_dtype,
+        device=device,
+    )
+
+
+def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:
+    """The shortest of what the model, the operator and the cache allow."""
+    limits = (spec.max_position_embeddings, config.max_model_len, config.kv_cache_tokens)
+    return min(limit for limit in limits if limit is not None)
+
+
+def _kv_dtype(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    if config.kv_cache_dtype == "auto":
+        return dtype
+    if device.type == "cpu":
+        raise EngineFault("--kv-cache-dtype fp8 is offered on a GPU only.")
+    return torch.float8_e4m3fn

@@ -1,0 +1,38 @@
+"""A program that compiles a decoder's small kernels, and those that make its inputs, for Hopper; it
+prints a line for each, in JSON."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
+from engine.models.triton_layers import rms_norm, silu_mul
+from engine.models.triton_linear import linear
+from tests.triton_compiler import compiling, report
+
+
+def launch_layers(dtype: torch.dtype, hidden: int, wide: int) -> None:
+    """A norm, a gate, and products with all that can be added, narrow and wide."""
+    x, weight = torch.zeros(5, hidden, dtype=dtype), torch.zeros(wide, hidden, dtype=dtype)
+    rms_norm(x, weight[0], 1e-6)
+    both = linear(x, weight, None)
+    linear(x, weight, weight[:, 0].contiguous(), both)
+    silu_mul(both)
+
+
+def launch_inputs() -> None:
+    """What a step does before and after the decoder."""
+    rows, table = torch.zeros(3, dtype=torch.int32), torch.zeros(8, 20, dtype=torch.int32)
+    update_blocks(torch.zeros(4, 3, dtype=torch.int32), table)
+    starts, ends, drawn = rows, torch.zeros(4, dtype=torch.int32), torch.zeros(8, dtype=torch.int32)
+    build_inputs(rows, starts, ends, rows, drawn, table, block_size=16, longest_query=1)
+    record_draws(rows, torch.zeros(3, dtype=torch.int64), drawn)
+
+
+if __name__ == "__main__":
+    with compiling() as kernels:
+        launch_layers(torch.bfloat16, 4096, 28672)
+        launch_layers(torch.bfloat16, 576, 3072)
+        launch_layers(torch.float32, 1024, 2048)
+        launch_inputs()
+    report(kernels)

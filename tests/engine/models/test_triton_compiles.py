@@ -1,0 +1,28 @@
+"""A decoder's small kernels, and those that make its inputs, compile for a card and fit it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+from tests.compiled_kernels import SHARED_BYTES, compiled_by
+
+
+def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
+    kernels = compiled_by("tests.engine.models.compile_kernels", tmp_path)
+    assert {kernel.name for kernel in kernels} == {
+        "_build_inputs",
+        "_linear",
+        "_record_draws",
+        "_rms_norm",
+        "_silu_mul",
+        "_update_blocks",
+    }
+    for kernel in kernels:
+        assert kernel.shared_bytes <= SHARED_BYTES
+        if kernel.name != "_linear":
+            assert not kernel.tensor_cores
+    assert any(kernel.tensor_cores for kernel in kernels)

@@ -35,7 +35,9 @@ def percentile(values: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def interleave(rounds: int, runs: dict[str, Callable[[], dict[str, float]]]) -> dict[str, Any]:
+def interleave(
+    rounds: int, runs: dict[str, Callable[[], dict[str, float]]], digits: int = 1
+) -> dict[str, Any]:
     """Run each contestant in turn, `rounds` times; medians of every figure by contestant.
 
     Taking turns spreads what else the machine does over all of them alike.
@@ -46,7 +48,7 @@ def interleave(rounds: int, runs: dict[str, Callable[[], dict[str, float]]]) -> 
             for figure, value in run().items():
                 seen[name].setdefault(figure, []).append(value)
     return {
-        name: {figure: median(values) for figure, values in figures.items()}
+        name: {figure: median(values, digits) for figure, values in figures.items()}
         for name, figures in seen.items()
     }
 

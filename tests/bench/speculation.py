@@ -24,7 +24,8 @@ from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
 from engine.text.tokenizer import load_tokenizer
-from tests.bench.common import THREADS, interleave, machine, model_directory
+from tests.bench.common import THREADS, interleave, machine
+from tests.bench.shapes import model_directory
 
 ROUNDS = 5
 NEW_TOKENS = {"embedded": 256, "135m": 64}

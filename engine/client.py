@@ -60,6 +60,7 @@ class EngineClient:
         self._process: EngineProcess | None = None
         self._streams: dict[str, OpenStream] = {}
         self._supervisor: asyncio.Task[None] | None = None
+        self._launched = asyncio.Event()
 
     # State
 
@@ -83,8 +84,12 @@ class EngineClient:
     # Life
 
     async def start(self) -> None:
-        """See `Engine.start`."""
-        self._supervisor = asyncio.create_task(self._supervise())
+        """See `Engine.start`. The process is launched when this returns."""
+        if self._supervisor is None:
+            self._supervisor = asyncio.create_task(self._supervise())
+            launched = asyncio.create_task(self._launched.wait())
+            await asyncio.wait((self._supervisor, launched), return_when=asyncio.FIRST_COMPLETED)
+            launched.cancel()
 
     async def stop(self) -> None:
         """See `Engine.stop`. May be called again."""
@@ -126,6 +131,7 @@ class EngineClient:
         try:
             began = time.monotonic()
             await process.start()
+            self._launched.set()
             await text
             async for message in process.messages():
                 if isinstance(message, ipc.Fatal) and not was_ready:

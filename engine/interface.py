@@ -68,7 +68,7 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Begin loading and return without waiting for it."""
+        """Begin loading and return without waiting for it. Harmless when repeated."""
         ...
 
     async def stop(self) -> None:

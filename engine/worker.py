@@ -8,6 +8,7 @@ done. Knows nothing of text or HTTP.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -84,6 +85,7 @@ class Worker:
         """Load, then serve until told to leave or left alone."""
         core = EngineCore(*build_parts(self._config, self.announce))
         core.when_woken(self._waker.wake)
+        gc.freeze()  # torch and the model stay: a collection between two steps need not walk them
         self.announce("ready")
         self._send(ipc.Ready(core.model, self._phases, core.stats))
         while self._receive(core):

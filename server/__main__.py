@@ -5,11 +5,13 @@ Knows which commands there are; each of them is elsewhere.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
 from collections.abc import Sequence
 
+import uvloop
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
@@ -52,15 +54,25 @@ def serve(arguments: Sequence[str]) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(settings))
+
+
+async def _serve(settings: ServerSettings) -> int:
+    """Launch the engine, then load the server: both take their time, on two processors."""
     from engine import EngineClient  # late: `version` and `--help` need no engine
+
+    engine = EngineClient(engine_config(settings))
+    await engine.start()
     from server.serve import DrainingServer
 
     try:
-        server = DrainingServer(EngineClient(engine_config(settings)), settings, began=_BEGAN)
+        server = DrainingServer(engine, settings, began=_BEGAN)
     except OSError as error:  # a file that a setting names
         sys.stderr.write(f"diglot serve: {error}\n")
+        await engine.stop()
         return 2
-    server.run()
+    await server.serve()
     return 0 if server.started and not server.engine_failed else 3
 
 

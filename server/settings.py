@@ -60,7 +60,13 @@ class ServerSettings(BaseSettings):
         default="auto", description="Where the model runs."
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Number format of weights and activations."
+        default="auto",
+        description="Number format of weights and activations; by default the checkpoint's own, "
+        "but on a CPU float32 unless it multiplies bfloat16 and the model is not tiny.",
+    )
+    quantization: Literal["int8"] | None = Field(
+        default=None,
+        description="Round weights while loading, `int8` on a CPU: faster, smaller, less exact.",
     )
     max_model_len: int | None = Field(
         default=None, ge=1, description="Context length in tokens; the model's own by default."
@@ -94,7 +100,7 @@ class ServerSettings(BaseSettings):
     )
     native_kernels: bool = Field(
         default=True,
-        description="On a CPU, compile the model's operations with the C++ compiler that is found.",
+        description="On a CPU, compile the model's step with the C++ compiler that is found.",
     )
     cuda_graphs: bool = Field(
         default=True, description="On a GPU, capture decode steps as CUDA graphs and replay them."
@@ -219,5 +225,6 @@ def engine_config(settings: ServerSettings) -> EngineConfig:
         native_kernels=settings.native_kernels,
         cuda_graphs=settings.cuda_graphs,
         speculative_tokens=settings.speculative_tokens,
+        quantization=settings.quantization,
         threads=settings.threads,
     )

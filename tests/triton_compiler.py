@@ -70,18 +70,21 @@ def _source(function: Any, values: dict[str, Any]) -> ASTSource:
     """The kernel specialized as the launcher would: on None, on ones, and on multiples of 16."""
     signature, constants, attributes = {}, {}, {}
     for index, parameter in enumerate(function.params):
-        value, plain = values[parameter.name], parameter.do_not_specialize
-        is_one = isinstance(value, int) and value == 1 and not plain
-        if parameter.is_constexpr or value is None or is_one:
-            signature[parameter.name] = "constexpr"
-            constants[parameter.name] = value
-            continue
-        if isinstance(value, torch.Tensor):
-            signature[parameter.name] = "*" + _NAMES[value.dtype]
+        name, value, aligned = parameter.name, values[parameter.name], False
+        plain = parameter.do_not_specialize
+        if parameter.is_constexpr or value is None:
+            signature[name], constants[name] = "constexpr", value
+        elif isinstance(value, torch.Tensor):
+            signature[name] = "*" + _NAMES[value.dtype]
+            aligned = value.data_ptr() % 16 == 0 and not parameter.do_not_specialize_on_alignment
+        elif isinstance(value, float):
+            signature[name] = "fp32"
+        elif value == 1 and not plain:
+            signature[name], constants[name] = "constexpr", value
         else:
-            signature[parameter.name] = "fp32" if isinstance(value, float) else "i32"
-        divided = value.data_ptr() if isinstance(value, torch.Tensor) else value
-        if divided % 16 == 0 and not plain:
+            signature[name] = "i32"
+            aligned = value % 16 == 0 and not plain
+        if aligned:
             attributes[(index,)] = [["tt.divisibility", 16]]
     return ASTSource(function, signature, constants, attributes)
 

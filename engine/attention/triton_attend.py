@@ -17,10 +17,15 @@ import triton.language as tl
 from engine.attention.triton_reduce import merge
 
 
-@triton.jit(do_not_specialize=["first_sequence", "num_tiles", "num_splits"])
+# One binary whatever the step: these differ from step to step, and so would where they lie in a
+# packet. Another binary is a compilation while requests wait, and perhaps another rounding.
+@triton.jit(
+    do_not_specialize=["first_sequence", "num_tiles", "num_programs", "num_splits"],
+    do_not_specialize_on_alignment=["rows", "query_starts", "lengths"],
+)
 def attend_kernel(
     queries,  # [tokens, heads, HEAD_DIM]
-    out,  # the same; written if num_splits is 1
+    out,  # the same; written if num_programs is 1
     partials,  # [tokens, heads, num_splits, HEAD_DIM] float32; else these
     stats,  # [tokens, heads, num_splits, 2] float32: largest score and sum of each
     keys,  # [blocks, KV_HEADS, BLOCK_SIZE, HEAD_DIM]
@@ -32,7 +37,8 @@ def attend_kernel(
     table_width,
     first_sequence,
     num_tiles,  # of the longest chunk
-    num_splits,
+    num_programs,  # that share the keys of a tile
+    num_splits,  # that there is room for; num_programs, unless SPLIT_KEYS says what a split is
     scale,  # of scores, times log2(e)
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
@@ -44,11 +50,11 @@ def attend_kernel(
     TILE_KEYS: tl.constexpr,
     TILE_DIM: tl.constexpr,
 ):
-    """Grid: (num_tiles * num_splits, KV_HEADS, sequences)."""
+    """Grid: (num_tiles * num_programs, KV_HEADS, sequences)."""
     TILE_TOKENS: tl.constexpr = TILE_ROWS // GROUP
     # The last tile has the most keys to read, so it goes first.
-    tile = num_tiles - 1 - tl.program_id(0) // num_splits
-    split = tl.program_id(0) % num_splits
+    tile = num_tiles - 1 - tl.program_id(0) // num_programs
+    program = tl.program_id(0) % num_programs
     kv_head = tl.program_id(1)
     sequence = first_sequence + tl.program_id(2)
     start = tl.load(query_starts + sequence)
@@ -81,8 +87,8 @@ def attend_kernel(
     total = tl.zeros([TILE_ROWS], tl.float32)
     acc = tl.zeros([TILE_ROWS, TILE_DIM], tl.float32)
     if SPLIT_KEYS == 0:
-        span = tl.cdiv(tl.cdiv(end - begin, num_splits), TILE_KEYS) * TILE_KEYS
-        low = begin + split * span
+        span = tl.cdiv(tl.cdiv(end - begin, num_programs), TILE_KEYS) * TILE_KEYS
+        low = begin + program * span
         high = tl.minimum(low + span, end)
         middle = low
         if WINDOW == 0:
@@ -95,18 +101,18 @@ def attend_kernel(
             q, m, total, acc, middle, high, oldest, position, kv_head, table, keys, values,
             scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, True,
         )  # fmt: skip
+        if num_programs > 1:
+            _store_part(
+                partials, stats, head * num_splits + program, m, total, acc, is_query, HEAD_DIM
+            )
     else:
         # Splits begin at the same keys whatever the tile, and merge one after the other, here or
         # in the reduction: a query's bits do not tell in which company it was computed. Keys that
         # a row does not see leave its numbers exactly as they were.
-        first_split = begin // SPLIT_KEYS
         past_split = tl.cdiv(end, SPLIT_KEYS)
-        if num_splits > 1:
-            first_split = tl.maximum(first_split, split)
-            past_split = tl.minimum(past_split, split + 1)
-        for number in range(first_split, past_split):
-            low = tl.maximum(number * SPLIT_KEYS, begin)
-            high = tl.minimum((number + 1) * SPLIT_KEYS, end)
+        for split in range(begin // SPLIT_KEYS + program, past_split, num_programs):
+            low = tl.maximum(split * SPLIT_KEYS, begin)
+            high = tl.minimum((split + 1) * SPLIT_KEYS, end)
             part_m = tl.full([TILE_ROWS], float("-inf"), tl.float32)
             part_total = tl.zeros([TILE_ROWS], tl.float32)
             part_acc = tl.zeros([TILE_ROWS, TILE_DIM], tl.float32)
@@ -115,17 +121,25 @@ def attend_kernel(
                 keys, values, scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM,
                 True,
             )  # fmt: skip
+            if num_programs > 1:
+                part = head * num_splits + split
+                _store_part(partials, stats, part, part_m, part_total, part_acc, is_query, HEAD_DIM)
             m, total, acc = merge(m, total, acc, part_m, part_total, part_acc)
 
-    if num_splits == 1:
+    if num_programs == 1:
         result = acc / tl.where(total == 0, 1.0, total)[:, None]
         tl.store(out + place, result.to(out.dtype.element_ty), inside)
-    else:
-        part = head * num_splits + split
-        tl.store(stats + part * 2, m, is_query)
-        tl.store(stats + part * 2 + 1, total, is_query)
-        some = inside & (m > float("-inf"))[:, None]  # what sees no key is not read either
-        tl.store(partials + part[:, None] * HEAD_DIM + column[None, :], acc, some)
+
+
+@triton.jit
+def _store_part(partials, stats, part, m, total, acc, is_query, HEAD_DIM: tl.constexpr):
+    """Leave what was found among some keys to the reduction, by row."""
+    column = tl.arange(0, acc.shape[1])
+    tl.store(stats + part * 2, m, is_query)
+    tl.store(stats + part * 2 + 1, total, is_query)
+    some = is_query & (m > float("-inf"))  # what sees no key is not read either
+    some = some[:, None] & (column < HEAD_DIM)[None, :]
+    tl.store(partials + part[:, None] * HEAD_DIM + column[None, :], acc, some)
 
 
 @triton.jit

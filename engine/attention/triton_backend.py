@@ -20,7 +20,7 @@ from engine.attention.backend import AttentionShape
 from engine.attention.device_batch import DeviceBatch
 from engine.attention.kv_cache import KVCache
 from engine.attention.triton_attend import attend_kernel
-from engine.attention.triton_reduce import reduce_splits
+from engine.attention.triton_reduce import reduce_splits, reduce_splits_in_order
 from engine.attention.triton_store import store_heads
 from engine.attention.triton_tiles import Tiles
 
@@ -58,20 +58,24 @@ class TritonStepAttention:
         self._batch = batch
         self._batch_invariant = batch_invariant
         self._num_chunks = len(batch.lengths) - batch.num_decodes
-        self._splits = splits = self._choose_splits()
+        self._programs = programs = self._choose_programs()
+        splits = (
+            -(-batch.longest_context // triton_tiles.SPLIT_KEYS) if batch_invariant else programs
+        )
         # What splits leave; one room for all layers, which run one after the other.
-        rows = batch.num_decodes * shape.num_heads if splits > 1 else 0
+        room = (batch.num_decodes if programs > 1 else 0, shape.num_heads, splits)
         self._partials, self._stats = (
-            torch.empty(rows, splits, size, dtype=torch.float32, device=batch.lengths.device)
+            torch.empty(*room, size, dtype=torch.float32, device=batch.lengths.device)
             for size in (shape.head_dim, 2)
         )
 
-    def _choose_splits(self) -> int:
+    def _choose_programs(self) -> int:
+        """How many share the keys of a decode."""
         counts = (self._batch.num_decodes, self._shape.num_kv_heads, self._batch.longest_context)
         if not self._batch.num_decodes:
             return 1
         if self._batch_invariant:
-            return triton_tiles.invariant_splits(*counts)
+            return triton_tiles.invariant_programs(*counts)
         return triton_tiles.decode_splits(*counts)
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -103,16 +107,23 @@ class TritonStepAttention:
         out = torch.empty_like(q)
         if batch.num_decodes:
             tiles = self._tiles(triton_tiles.decode_tiles, q.dtype)
-            self._launch(layer, q, out, tiles, (0, batch.num_decodes), 1, self._splits)
-        if self._splits > 1:
-            rows = out[: batch.num_decodes].view(-1, shape.head_dim)
-            reduce_splits(self._partials, self._stats, rows, in_order=self._batch_invariant)
+            self._launch(layer, q, out, tiles, (0, batch.num_decodes), 1, self._programs)
+        if self._programs > 1:
+            self._reduce(layer, out)
         if self._num_chunks:
             tiles = self._tiles(triton_tiles.chunk_tiles, q.dtype)
             num_tiles = -(-batch.longest_query // (tiles.rows // shape.group))
             chunks = (batch.num_decodes, self._num_chunks)
             self._launch(layer, q, out, tiles, chunks, num_tiles, 1)
         return out.view(len(out), -1)
+
+    def _reduce(self, layer: int, out: Tensor) -> None:
+        if not self._batch_invariant:
+            reduce_splits(self._partials, self._stats, out)
+            return
+        window, lengths = self._shape.windows[layer] or 0, self._batch.lengths
+        keys = triton_tiles.SPLIT_KEYS
+        reduce_splits_in_order(self._partials, self._stats, out, lengths, window, keys)
 
     def _tiles(self, choose: Callable[[int, int, torch.dtype], Tiles], dtype: torch.dtype) -> Tiles:
         if self._batch_invariant:
@@ -127,11 +138,11 @@ class TritonStepAttention:
         tiles: Tiles,
         sequences: tuple[int, int],  # first, and how many
         num_tiles: int,
-        num_splits: int,
+        num_programs: int,
     ) -> None:
         shape, cache, batch = self._shape, self._cache, self._batch
         first_sequence, num_sequences = sequences
-        attend_kernel[(num_tiles * num_splits, shape.num_kv_heads, num_sequences)](
+        attend_kernel[(num_tiles * num_programs, shape.num_kv_heads, num_sequences)](
             q,
             out,
             self._partials,
@@ -145,7 +156,8 @@ class TritonStepAttention:
             batch.block_tables.stride(0),
             first_sequence,
             num_tiles,
-            num_splits,
+            num_programs,
+            self._partials.shape[2],
             shape.scale * math.log2(math.e),
             KV_HEADS=shape.num_kv_heads,
             GROUP=shape.group,

@@ -12,27 +12,48 @@ from torch import Tensor
 from engine.attention.triton_tiles import MOST_SPLITS, padded
 
 
-def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor, *, in_order: bool) -> None:
-    """Merge the splits of each row.
+def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor) -> None:
+    """Merge the splits of each head, all at once.
 
     Args:
-        partials: `[rows, splits, head_dim]` float32: sums of weighted values; not read where the
-            largest score says that there was no key.
-        stats: `[rows, splits, 2]` float32: the largest score, in base 2, and the sum of weights.
-        out: `[rows, head_dim]`, written: zeros where no split had a key.
-        in_order: one after the other, with the bits of a program that reads all splits itself;
-            any number of splits. Otherwise all at once, at most `MOST_SPLITS`.
+        partials: `[sequences, heads, splits, head_dim]` float32: sums of weighted values; not read
+            where the largest score says that there was no key. At most `MOST_SPLITS` splits.
+        stats: `[sequences, heads, splits, 2]` float32: the largest score, in base 2, and the sum
+            of weights.
+        out: `[sequences, heads, head_dim]`, written: zeros where no split had a key.
     """
-    rows, num_splits, head_dim = partials.shape
-    kernel = _reduce_in_order_kernel if in_order else _reduce_kernel
-    assert in_order or num_splits <= MOST_SPLITS
-    kernel[(rows,)](
+    sequences, heads, num_splits, head_dim = partials.shape
+    assert num_splits <= MOST_SPLITS
+    _reduce_kernel[(sequences * heads,)](
         partials,
         stats,
         out,
         num_splits,
         HEAD_DIM=head_dim,
         TILE_SPLITS=MOST_SPLITS,
+        TILE_DIM=padded(head_dim),
+    )
+
+
+def reduce_splits_in_order(
+    partials: Tensor, stats: Tensor, out: Tensor, lengths: Tensor, window: int, split_keys: int
+) -> None:
+    """As `reduce_splits`, with the bits of a program that reads all splits itself.
+
+    Splits are of `split_keys` keys from the start of the sequence, any number of them; only those
+    are read that the last `window` keys (0: all) of `lengths` `[sequences]` int32 touch.
+    """
+    sequences, heads, num_splits, head_dim = partials.shape
+    _reduce_in_order_kernel[(sequences * heads,)](
+        partials,
+        stats,
+        out,
+        lengths,
+        num_splits,
+        HEADS=heads,
+        WINDOW=window,
+        SPLIT_KEYS=split_keys,
+        HEAD_DIM=head_dim,
         TILE_DIM=padded(head_dim),
     )
 
@@ -79,30 +100,36 @@ def _reduce_kernel(
     tl.store(out + row * HEAD_DIM + column, result.to(out.dtype.element_ty), column < HEAD_DIM)
 
 
-@triton.jit(do_not_specialize=["num_splits"])
+@triton.jit(do_not_specialize=["num_splits"], do_not_specialize_on_alignment=["lengths"])
 def _reduce_in_order_kernel(
     partials,
     stats,
     out,
+    lengths,
     num_splits,
+    HEADS: tl.constexpr,
+    WINDOW: tl.constexpr,
+    SPLIT_KEYS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
-    TILE_SPLITS: tl.constexpr,
     TILE_DIM: tl.constexpr,
 ):
     """One row, by `merge`. Grid: (rows,)."""
     row = tl.program_id(0).to(tl.int64)
+    length = tl.load(lengths + row // HEADS)
+    first_split = 0
+    if WINDOW > 0:
+        first_split = tl.maximum(length - WINDOW, 0) // SPLIT_KEYS
     one = tl.arange(0, 1)
     column = tl.arange(0, TILE_DIM)[None, :]
     inside = column < HEAD_DIM
     m = tl.full([1], float("-inf"), tl.float32)
     total = tl.zeros([1], tl.float32)
     acc = tl.zeros([1, TILE_DIM], tl.float32)
-    for split in range(0, num_splits):
+    for split in range(first_split, tl.cdiv(length, SPLIT_KEYS)):
         part = row * num_splits + split + one
         part_m = tl.load(stats + part * 2)
         part_total = tl.load(stats + part * 2 + 1)
-        some = (part_m > float("-inf"))[:, None] & inside
-        part_acc = tl.load(partials + part[:, None] * HEAD_DIM + column, some, other=0.0)
+        part_acc = tl.load(partials + part[:, None] * HEAD_DIM + column, inside, other=0.0)
         m, total, acc = merge(m, total, acc, part_m, part_total, part_acc)
     result = acc / tl.where(total == 0, 1.0, total)[:, None]
     tl.store(out + row * HEAD_DIM + column, result.to(out.dtype.element_ty), inside)

@@ -73,7 +73,7 @@ def store_heads(
     return queries
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["slots"])
 def _store_kernel(
     heads,
     cos,

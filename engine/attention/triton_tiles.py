@@ -92,11 +92,14 @@ def decode_splits(num_decodes: int, num_kv_heads: int, longest_context: int) -> 
     return max(1, min(wanted, longest_context // _LEAST_KEYS, MOST_SPLITS))
 
 
-def invariant_splits(num_decodes: int, num_kv_heads: int, longest_context: int) -> int:
-    """As `decode_splits` for parts of `SPLIT_KEYS` keys: all side by side, or one after another."""
-    if num_decodes * num_kv_heads >= _PROGRAMS:
-        return 1
-    return -(-longest_context // SPLIT_KEYS)
+def invariant_programs(num_decodes: int, num_kv_heads: int, longest_context: int) -> int:
+    """Programs that share a sequence's splits of `SPLIT_KEYS` keys; 1 where rows fill the card.
+
+    Not one for each split: a captured graph's bound on contexts is the longest that may come, and
+    programs that find no keys cost time too.
+    """
+    splits = -(-longest_context // SPLIT_KEYS)
+    return max(1, min(_PROGRAMS // (num_decodes * num_kv_heads), splits))
 
 
 def padded(size: int) -> int:

@@ -12,10 +12,11 @@ from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables
 from engine.attention.kv_cache import KVCache
 from engine.attention.native import NativeAttention, can_attend
+from engine.errors import EngineFault
 from engine.execution.loaded import Loaded
 from engine.execution.machine import cpu_threads
 from engine.execution.model_runner import ModelRunner
-from engine.execution.setup import Setup, make_cache
+from engine.execution.setup import Setup, make_cache, weight_bytes
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder, can_decode
@@ -34,8 +35,7 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         EngineError: the model cannot be loaded, or its cache does not fit.
     """
     config, spec = setup.config, setup.spec
-    size = sum(file.stat().st_size for file in setup.model_dir.glob("*.safetensors"))
-    torch.set_num_threads(cpu_threads(config.threads, size))
+    torch.set_num_threads(cpu_threads(config.threads, weight_bytes(setup.model_dir)))
     kernels = None
     if can_attend(setup.attention_shape, config.block_size, setup.dtype):
         kernels = _load_kernels(setup, announce)
@@ -60,10 +60,13 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
 def _decoder(setup: Setup, kernels: Kernels | None) -> Decoder | NativeDecoder:
     model_dir, spec, dtype = setup.model_dir, setup.spec, setup.dtype
     max_model_len = setup.max_model_len
+    int8 = setup.config.quantization == "int8"
     if kernels is not None and can_decode(spec, dtype):  # invariant as it is
         return load_native_decoder(
-            model_dir, spec, kernels, dtype=dtype, max_model_len=max_model_len
+            model_dir, spec, kernels, dtype=dtype, max_model_len=max_model_len, int8=int8
         )
+    if int8:
+        raise EngineFault("--quantization int8 is offered on a CPU with compiled kernels only.")
     return load_decoder(
         model_dir,
         spec,
@@ -85,7 +88,7 @@ def _load_kernels(setup: Setup, announce: Callable[[str], None]) -> Kernels | No
     if not setup.config.native_kernels:
         return None
     announce("compiling the CPU kernels")
-    library = built_library()
+    library = built_library(setup.spec.head_dim)
     if library is None:
         return None
     try:

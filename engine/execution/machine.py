@@ -43,7 +43,24 @@ def cpu_threads(wanted: int | None, weight_bytes: int) -> int:
     affinity = hasattr(os, "sched_getaffinity")
     allowed = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     usable = min(allowed, _cgroup_limit(Path("/sys/fs/cgroup/cpu.max")))
-    return max(1, usable // 2 if weight_bytes < _CACHED_WEIGHTS else usable)
+    return max(1, usable // 2 if stays_in_cache(weight_bytes) else usable)
+
+
+def stays_in_cache(weight_bytes: int) -> bool:
+    """Whether a CPU can be expected to keep weights of this size close."""
+    return weight_bytes < _CACHED_WEIGHTS
+
+
+def default_dtype(saved: torch.dtype, weight_bytes: int, device: torch.device) -> torch.dtype:
+    """What to compute in when nobody says: the checkpoint's own format where the device has it.
+
+    A CPU multiplies bfloat16 only if it is of the newer ones, and is in no need of it for weights
+    that stay in its caches: float32 is more exact there and nearly as fast.
+    """
+    if device.type != "cpu":
+        return saved
+    gains = saved == torch.bfloat16 and not stays_in_cache(weight_bytes)
+    return saved if gains and torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def _cgroup_limit(path: Path) -> int:

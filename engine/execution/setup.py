@@ -14,7 +14,7 @@ from engine.attention.backend import AttentionShape
 from engine.attention.kv_cache import KVCache, blocks_that_fit
 from engine.config import EngineConfig
 from engine.errors import EngineFault
-from engine.execution.machine import free_bytes, resolve_device
+from engine.execution.machine import default_dtype, free_bytes, resolve_device
 from engine.models.spec import ModelSpec, load_spec
 
 _CPU_CACHE_BYTES = 2**30
@@ -62,12 +62,13 @@ def resolve(config: EngineConfig) -> Setup:
         EngineError: the model cannot be read, or what is asked for is not offered on the device.
     """
     device = resolve_device(config.device)
-    if device.type == "cuda" and config.block_size & (config.block_size - 1):
-        raise EngineFault("--block-size must be a power of two on a GPU.")
-    if device.type == "cuda" and config.speculative_tokens:
-        raise EngineFault("--speculative-tokens is offered on a CPU only.")
+    if device.type == "cuda":
+        _refuse_on_gpu(config)
     spec = load_spec(Path(config.model))
-    dtype = _dtype(config, spec, device)
+    if config.dtype == "auto":
+        dtype = default_dtype(spec.dtype, weight_bytes(Path(config.model)), device)
+    else:
+        dtype = getattr(torch, config.dtype)
     invariant = config.batch_invariant
     return Setup(
         config=config,
@@ -79,6 +80,11 @@ def resolve(config: EngineConfig) -> Setup:
         max_num_batched_tokens=config.max_num_batched_tokens or _STEP_TOKENS[device.type],
         batch_invariant=device.type == "cpu" if invariant is None else invariant,
     )
+
+
+def weight_bytes(model_dir: Path) -> int:
+    """Size of a model's weights files."""
+    return sum(file.stat().st_size for file in model_dir.glob("*.safetensors"))
 
 
 def make_cache(setup: Setup) -> KVCache:
@@ -112,17 +118,19 @@ def make_cache(setup: Setup) -> KVCache:
     )
 
 
+def _refuse_on_gpu(config: EngineConfig) -> None:
+    if config.block_size & (config.block_size - 1):
+        raise EngineFault("--block-size must be a power of two on a GPU.")
+    if config.speculative_tokens:
+        raise EngineFault("--speculative-tokens is offered on a CPU only.")
+    if config.quantization:
+        raise EngineFault("--quantization int8 is offered on a CPU only.")
+
+
 def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:
     """The shortest of what the model, the operator and the cache allow."""
     limits = (spec.max_position_embeddings, config.max_model_len, config.kv_cache_tokens)
     return min(limit for limit in limits if limit is not None)
-
-
-def _dtype(config: EngineConfig, spec: ModelSpec, device: torch.device) -> torch.dtype:
-    """`auto` is float32 on a CPU, where half precision is slow unless the processor has it."""
-    if config.dtype != "auto":
-        return getattr(torch, config.dtype)
-    return torch.float32 if device.type == "cpu" else spec.dtype
 
 
 def _kv_dtype(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> torch.dtype:

@@ -14,6 +14,7 @@
 namespace {
 
 constexpr int TILE = 64;          // keys between two looks at the largest score
+constexpr int UNITS = TILE / LANES;
 constexpr int SPLIT = 512;        // keys of one partial result
 constexpr int QUERY_TOKENS = 16;  // tokens of a chunk that one task takes
 constexpr int ROWS = 4;           // rows that share the loads of keys and values
@@ -66,23 +67,28 @@ void read_head(const Inputs& in, const T* from, int64_t token, int head, int dim
   }
 }
 
-// A token's queries to `queries` [tokens, heads, dim], scaled; its keys and values to the cache.
+// A token's queries to `queries` [tokens, heads, dim]; its keys and values to the cache. There keys
+// lie as weights of a product do (see linear.h): sixteen keys are a unit, whose numbers lie in the
+// order of the head's dimension.
 template <class T>
-void read_token(const Shape& s, const Step& step, const Inputs& in, int64_t token, float* queries,
+void read_token(const Shape& s, const Step& step, const Inputs& in, int64_t token, T* queries,
                 T* keys, T* values) {
   const int dim = s.dim;
   float x[MAX_DIM];
   for (int h = 0; h < s.heads; ++h) {
-    float* q = queries + (token * s.heads + h) * dim;
-    read_head<T>(in, static_cast<const T*>(in.q) + token * in.stride + h * dim, token, h, dim, q);
-    for (int i = 0; i < dim; i += LANES) store(q + i, load(q + i) * s.scale);
+    T* q = queries + (token * s.heads + h) * dim;
+    read_head<T>(in, static_cast<const T*>(in.q) + token * in.stride + h * dim, token, h, dim, x);
+    for (int i = 0; i < dim; i += LANES) store(q + i, load(x + i));
   }
   const int64_t block = step.slots[token] / s.block_size, at = step.slots[token] % s.block_size;
   for (int h = 0; h < s.kv_heads; ++h) {
     const int64_t row = ((block * s.kv_heads + h) * s.block_size + at) * dim;
     const int64_t offset = token * in.stride + h * dim;
     read_head<T>(in, static_cast<const T*>(in.k) + offset, token, s.heads + h, dim, x);
-    for (int i = 0; i < dim; i += LANES) store(keys + row + i, load(x + i));
+    T key[MAX_DIM], *unit = keys + row - at % LANES * dim;
+    for (int i = 0; i < dim; i += LANES) store(key + i, load(x + i));
+    for (int i = 0; i < dim; i += STEP<T>)
+      std::memcpy(unit + i * LANES + at % LANES * STEP<T>, key + i, STEP<T> * sizeof(T));
     std::memcpy(values + row, static_cast<const T*>(in.v) + offset, dim * sizeof(T));
   }
 }
@@ -105,7 +111,7 @@ void merge(Partial& into, const Partial& next, int dim) {
 // `R` rows over the keys [first, last) of one split; `positions` are those of the rows.
 template <class T, int R, int DIM>
 void attend_rows(const Shape& s, const int64_t* table, int kv_head, const T* keys, const T* values,
-                 const float* const* q, const int64_t* positions, int64_t window, int64_t first,
+                 const T* const* q, const int64_t* positions, int64_t window, int64_t first,
                  int64_t last, Partial* const* result) {
   constexpr int STEPS = DIM / LANES;
   Floats out[R][STEPS] = {}, weights[R] = {};
@@ -115,30 +121,25 @@ void attend_rows(const Shape& s, const int64_t* table, int kv_head, const T* key
     const int64_t block = table[key / s.block_size];
     return ((block * s.kv_heads + kv_head) * s.block_size + key % s.block_size) * DIM;
   };
+  const int64_t last_unit = (last - 1) / LANES * LANES;
+  Floats count;
+  for (int i = 0; i < LANES; ++i) count[i] = float(i);
   for (int64_t tile = first; tile < last; tile += TILE) {
     alignas(64) float score[R][TILE];
-    for (int64_t part = 0; part < TILE; part += LANES) {
-      if (tile + part >= last) {
-        for (int r = 0; r < R; ++r) store(score[r] + part, all(LOWEST));
-        continue;
-      }
-      const T* k = keys + place(tile + part);
-      Floats number;
-      for (int i = 0; i < LANES; ++i) number[i] = float(part + i);
-      for (int r = 0; r < R; ++r) {
-        Floats dot[LANES];
-        for (int i = 0; i < LANES; ++i) {
-          Floats d = load(q[r]) * load(k + i * DIM);
-          for (int c = 1; c < STEPS; ++c)
-            d += load(q[r] + c * LANES) * load(k + i * DIM + c * LANES);
-          dot[i] = d;
-        }
-        for (int width = LANES; width > 1; width /= 2)
-          for (int i = 0; i < width / 2; ++i) dot[i] = pairs(dot[2 * i], dot[2 * i + 1]);
-        const float newest = float(positions[r] - tile);
-        Floats value = number > newest ? all(LOWEST) : dot[0];
+    const T* k[UNITS];  // those behind the last key are never seen: any other stands in
+    for (int u = 0; u < UNITS; ++u) k[u] = keys + place(std::min(tile + u * LANES, last_unit));
+    Floats dot[R][UNITS] = {};
+    for (int d = 0; d < DIM; d += STEP<T>)
+      for (int r = 0; r < R; ++r)
+        for (int u = 0; u < UNITS; ++u)
+          dot[r][u] = multiply_add(dot[r][u], q[r] + d, terms(k[u] + d * LANES, T()));
+    for (int r = 0; r < R; ++r) {
+      const float newest = float(positions[r] - tile);
+      for (int u = 0; u < UNITS; ++u) {
+        const Floats number = count + float(u * LANES);
+        Floats value = number > newest ? all(LOWEST) : dot[r][u] * s.scale;
         if (window > 0) value = number <= newest - float(window) ? all(LOWEST) : value;
-        store(score[r] + part, value);
+        store(score[r] + u * LANES, value);
       }
     }
     for (int r = 0; r < R; ++r) {
@@ -156,10 +157,10 @@ void attend_rows(const Shape& s, const int64_t* table, int kv_head, const T* key
         weights[r] += w;
       }
     }
-    const int64_t count = std::min<int64_t>(TILE, last - tile);
-    for (int64_t part = 0; part < count; part += LANES) {
+    const int64_t seen = std::min<int64_t>(TILE, last - tile);
+    for (int64_t part = 0; part < seen; part += LANES) {
       const T* v = values + place(tile + part);
-      const int64_t here = std::min<int64_t>(LANES, count - part);
+      const int64_t here = std::min<int64_t>(LANES, seen - part);
       for (int64_t i = 0; i < here; ++i)
         for (int c = 0; c < STEPS; ++c) {
           const Floats value = load(v + i * DIM + c * LANES);
@@ -228,19 +229,20 @@ struct Plan {
 };
 
 // Queries and partial results between the phases of one layer.
+template <class T>
 struct AttentionSpace {
-  std::vector<float> queries;
+  std::vector<T> queries;
   std::vector<Partial> partials;
 
   void make_room(const Plan& plan) {
-    const int64_t floats = plan.step.tokens * plan.s.heads * plan.s.dim;
-    if (int64_t(queries.size()) < floats) queries.resize(floats);
+    const int64_t size = plan.step.tokens * plan.s.heads * plan.s.dim;
+    if (int64_t(queries.size()) < size) queries.resize(size);
     if (int64_t(partials.size()) < plan.num_partials) partials.resize(plan.num_partials);
   }
 };
 
 template <class T, int DIM>
-void run_split(const Plan& plan, const Task& task, int64_t split, const float* queries,
+void run_split(const Plan& plan, const Task& task, int64_t split, const T* queries,
                const T* keys, const T* values, Partial* results) {
   const Shape& s = plan.s;
   const int64_t* table = plan.step.tables + task.sequence * plan.step.table_width;
@@ -250,7 +252,7 @@ void run_split(const Plan& plan, const Task& task, int64_t split, const float* q
   const int64_t first = split * SPLIT, last = std::min<int64_t>(first + SPLIT, newest + 1);
   for (int64_t row = 0; row < rows;) {
     const int64_t take = std::min<int64_t>(ROWS, rows - row);
-    const float* q[ROWS];
+    const T* q[ROWS];
     int64_t positions[ROWS];
     Partial* result[ROWS];
     for (int r = 0; r < take; ++r) {
@@ -281,7 +283,7 @@ void write_row(const Partial& p, int dim, T* to) {
 }
 
 template <class T, int DIM>
-void run_task(const Plan& plan, const Task& task, const float* queries, const T* keys,
+void run_task(const Plan& plan, const Task& task, const T* queries, const T* keys,
               const T* values, Partial* partials, T* out) {
   const Shape& s = plan.s;
   if (task.split >= 0) {
@@ -318,11 +320,11 @@ void run_task(const Plan& plan, const Task& task, const float* queries, const T*
 
 // By all threads of a team: writes the step's keys and values, then its attention to `out`.
 template <class T, int DIM>
-void attend(const Plan& plan, AttentionSpace& space, const Inputs& in, T* keys, T* values, T* out) {
+void attend(const Plan& plan, AttentionSpace<T>& space, const Inputs& in, T* keys, T* values, T* out) {
   const Shape& s = plan.s;
   const int64_t num_tasks = plan.tasks.size(), num_merges = plan.merges.size();
   const int group = s.heads / s.kv_heads;
-  float* queries = space.queries.data();
+  T* queries = space.queries.data();
   Partial* partials = space.partials.data();
 #pragma omp for schedule(static)
   for (int64_t t = 0; t < plan.step.tokens; ++t)
@@ -344,18 +346,23 @@ void attend(const Plan& plan, AttentionSpace& space, const Inputs& in, T* keys, 
 
 // False when the head's size is not one of those compiled.
 template <class T>
-bool attend_any(const Plan& plan, AttentionSpace& space, const Inputs& in, T* keys, T* values,
+bool attend_any(const Plan& plan, AttentionSpace<T>& space, const Inputs& in, T* keys, T* values,
                 T* out) {
   switch (plan.s.dim) {
-    case 16: attend<T, 16>(plan, space, in, keys, values, out); return true;
-    case 32: attend<T, 32>(plan, space, in, keys, values, out); return true;
-    case 64: attend<T, 64>(plan, space, in, keys, values, out); return true;
-    case 80: attend<T, 80>(plan, space, in, keys, values, out); return true;
-    case 96: attend<T, 96>(plan, space, in, keys, values, out); return true;
-    case 128: attend<T, 128>(plan, space, in, keys, values, out); return true;
-    case 256: attend<T, 256>(plan, space, in, keys, values, out); return true;
+#ifdef DIGLOT_HEAD_DIM  // one size compiles in a third of the time of all
+    case DIGLOT_HEAD_DIM: attend<T, DIGLOT_HEAD_DIM>(plan, space, in, keys, values, out); break;
+#else
+    case 16: attend<T, 16>(plan, space, in, keys, values, out); break;
+    case 32: attend<T, 32>(plan, space, in, keys, values, out); break;
+    case 64: attend<T, 64>(plan, space, in, keys, values, out); break;
+    case 80: attend<T, 80>(plan, space, in, keys, values, out); break;
+    case 96: attend<T, 96>(plan, space, in, keys, values, out); break;
+    case 128: attend<T, 128>(plan, space, in, keys, values, out); break;
+    case 256: attend<T, 256>(plan, space, in, keys, values, out); break;
+#endif
     default: return false;
   }
+  return true;
 }
 
 }  // namespace

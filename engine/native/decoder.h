@@ -65,7 +65,7 @@ template <class T>
 struct Space {
   std::vector<float> x;
   std::vector<T> normed, heads, attended, gated;
-  AttentionSpace attention;
+  AttentionSpace<T> attention;
 
   void make_room(const Model& m, const Shape& s, int64_t tokens) {
     grow(x, tokens * m.hidden);

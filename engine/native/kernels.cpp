@@ -6,27 +6,30 @@
 
 #include "decoder.h"
 
+namespace {
+
+template <class T>
+bool attend_step(const Plan& plan, const Inputs& in, void* keys, void* values, void* out) {
+  static thread_local AttentionSpace<T> kept;
+  AttentionSpace<T>& space = kept;  // the same for the whole team
+  space.make_room(plan);
+  bool known = true;
+#pragma omp parallel num_threads(plan.s.threads) reduction(&& : known)
+  known = attend_any(plan, space, in, static_cast<T*>(keys), static_cast<T*>(values),
+                     static_cast<T*>(out));
+  return known;
+}
+
+}  // namespace
+
 extern "C" {
 
 // 0 when done, 1 when the head's size is not one of those compiled.
 int diglot_attend(const Shape* shape, const Step* step, const Inputs* in, void* keys, void* values,
                   int64_t window, void* out, int bfloat) {
-  static thread_local AttentionSpace kept;
-  AttentionSpace& space = kept;
   const Plan plan(*shape, *step, window);
-  space.make_room(plan);
-  bool known = true;
-#pragma omp parallel num_threads(shape->threads)
-  {
-    const bool done =
-        bfloat ? attend_any(plan, space, *in, static_cast<Bfloat*>(keys),
-                            static_cast<Bfloat*>(values), static_cast<Bfloat*>(out))
-               : attend_any(plan, space, *in, static_cast<float*>(keys),
-                            static_cast<float*>(values), static_cast<float*>(out));
-#pragma omp single
-    known = done;
-  }
-  return !known;
+  return !(bfloat ? attend_step<Bfloat>(plan, *in, keys, values, out)
+                  : attend_step<float>(plan, *in, keys, values, out));
 }
 
 // Normalized hidden states [tokens, hidden] of one step.

@@ -20,7 +20,7 @@ _LONGEST_PAUSE = 64
 class DraftProposer:
     """The guesses for one sequence, as many as have been worth it lately.
 
-    The length doubles when a whole guess was right, and falls to what was right of it otherwise.
+    The length doubles when a whole guess was right, and is else one more than what was right of it.
     When nothing was, guessing pauses, twice as long each time in a row; so a text that does not
     repeat itself costs next to nothing, and one that begins to is found out.
 
@@ -74,7 +74,7 @@ class DraftProposer:
             return
         self._next_pause = 1
         whole = num_accepted == num_drafts
-        self._length = min(2 * self._length, self._most) if whole else num_accepted
+        self._length = min(2 * self._length, self._most) if whole else num_accepted + 1
 
     def _find(self) -> int | None:
         """Where the follower of the text's end stands, had it occurred before."""

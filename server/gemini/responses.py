@@ -11,7 +11,6 @@ from engine import TextDelta
 from server.gemini.candidate import Candidate, Head
 from server.gemini.json_text import encode_json
 
-
 _PLAIN_CHUNK = (
     b'{"candidates":[{"content":{"parts":[{"text":%b}],"role":"model"},"index":0}],'
     b'"usageMetadata":{"promptTokenCount":%d,%b"candidatesTokenCount":%d,"totalTokenCount":%d,%b'

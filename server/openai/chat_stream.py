@@ -30,10 +30,12 @@ async def frames(job: ChatJob) -> AsyncIterator[bytes]:
         if numbered:
             frames = (chunks.chunk(choice, _running_usage(job, i)) for i, choice in numbered)
             yield b"".join(frames)
-    if fields.include_usage:
-        reasoned = sum(writer.reasoning_tokens for writer in writers)
-        yield chunks.usage(usage_object(generation.usage, chat=True, reasoning_tokens=reasoned))
-    yield DONE
+    if not fields.include_usage:
+        yield DONE
+        return
+    reasoned = sum(writer.reasoning_tokens for writer in writers)
+    usage = usage_object(generation.usage, chat=True, reasoning_tokens=reasoned)
+    yield chunks.usage(usage) + DONE
 
 
 def _running_usage(job: ChatJob, index: int) -> dict[str, object] | None:

@@ -190,9 +190,8 @@ async def _frames(job: _Job) -> AsyncIterator[bytes]:
         if continuous:
             usage = usage_object(choice_usage(job.generation, index), chat=False)
         yield chunks.chunk(choice, usage)
-    if fields.include_usage:
-        yield chunks.usage(usage_object(job.generation.usage, chat=False))
-    yield DONE
+    usage = usage_object(job.generation.usage, chat=False)
+    yield chunks.usage(usage) + DONE if fields.include_usage else DONE
 
 
 _GOES_ON = b',"logprobs":null,"finish_reason":null}'

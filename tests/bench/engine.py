@@ -3,7 +3,7 @@
 Greedy, the same lengths, the same precision and threads; contestants take turns. Prints one JSON
 line: prefill and decode tokens per second at each batch size, and our ratio to the peer.
 
-    python -m tests.bench.engine [--models embedded 135m] [--dtype bfloat16] [--no-peers]
+    python -m tests.bench.engine [--models embedded 135m] [--dtype bfloat16] [--peers]
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import logging
 import time
 import warnings
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -24,22 +25,26 @@ from engine.core import EngineCore
 from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
-from tests.bench.common import CACHE, THREADS, interleave, machine, model_directory, peer_note
+from tests.bench.common import CACHE, THREADS, interleave, machine, peer_note
 from tests.bench.llama_cpp import LlamaCpp, converted
+from tests.bench.shapes import model_directory
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48
 ROUNDS = 3
+PEERS = {"transformers": ["transformers"], "llama.cpp": ["llama_cpp", "gguf"]}
+"""With the modules that each needs."""
+VERSION_OF = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}
 
 
 class Diglot:
     """This project's engine core, in process."""
 
-    def __init__(self, model: Path, dtype: str) -> None:
+    def __init__(self, model: Path, dtype: str, device: Literal["cpu", "cuda"] = "cpu") -> None:
         config = EngineConfig(
             model=str(model),
             dtype=dtype,  # type: ignore[arg-type]
-            device="cpu",
+            device=device,
             threads=THREADS,
             prefix_cache=False,
             max_num_batched_tokens=4096,
@@ -47,10 +52,10 @@ class Diglot:
         self._core = EngineCore(*build_parts(config, lambda phase: None))
         self._runs = 0
 
-    def run(self, batch: int, vocab_size: int) -> dict[str, float]:
+    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
         """Prefill and decode rate of one batch, in tokens per second."""
         core = self._core
-        params = SamplingParams(temperature=0, ignore_eos=True, max_new_tokens=NEW_TOKENS)
+        params = SamplingParams(temperature=0, ignore_eos=True, max_new_tokens=new_tokens)
         self._runs += 1
         for number, ids in enumerate(prompts(batch, vocab_size)):
             core.submit(Submit(f"{self._runs}-{number}", tuple(ids), params))
@@ -61,7 +66,7 @@ class Diglot:
             if first is None and outputs is not None:
                 first = time.perf_counter()
         assert first is not None
-        return rates(batch, first - began, time.perf_counter() - first)
+        return rates(batch, new_tokens, first - began, time.perf_counter() - first)
 
 
 class Transformers:
@@ -73,11 +78,11 @@ class Transformers:
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
         self._model: Any = loaded.eval()
 
-    def run(self, batch: int, vocab_size: int) -> dict[str, float]:
+    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
         """As `Diglot.run`; the first token's time is that of a run for one token."""
         ids = torch.tensor(prompts(batch, vocab_size))
         first = self._seconds(ids, 1)
-        return rates(batch, first, self._seconds(ids, NEW_TOKENS) - first)
+        return rates(batch, new_tokens, first, self._seconds(ids, new_tokens) - first)
 
     @torch.inference_mode()
     def _seconds(self, ids: torch.Tensor, new_tokens: int) -> float:
@@ -101,9 +106,9 @@ class LlamaCppRates:
         length = PROMPT_TOKENS + NEW_TOKENS
         self._peer = LlamaCpp(path, threads=THREADS, most_rows=most_rows, length=length)
 
-    def run(self, batch: int, vocab_size: int) -> dict[str, float]:
+    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
         """As `Diglot.run`."""
-        return rates(batch, *self._peer.run(prompts(batch, vocab_size), NEW_TOKENS))
+        return rates(batch, new_tokens, *self._peer.run(prompts(batch, vocab_size), new_tokens))
 
 
 def prompts(batch: int, vocab_size: int) -> list[list[int]]:
@@ -112,32 +117,33 @@ def prompts(batch: int, vocab_size: int) -> list[list[int]]:
     return torch.randint(1, vocab_size, (batch, PROMPT_TOKENS), generator=generator).tolist()
 
 
-def rates(batch: int, first_seconds: float, rest_seconds: float) -> dict[str, float]:
+def rates(
+    batch: int, new_tokens: int, first_seconds: float, rest_seconds: float
+) -> dict[str, float]:
     """Tokens per second before and after the first token."""
     return {
         "prefill": batch * PROMPT_TOKENS / first_seconds,
-        "decode": batch * (NEW_TOKENS - 1) / rest_seconds,
+        "decode": batch * (new_tokens - 1) / rest_seconds,
     }
 
 
-def measure(
-    name: str, batches: list[int], rounds: int, dtype: str, peers: dict[str, bool]
-) -> dict[str, Any]:
+def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str, Any]:
     """All batch sizes of one model."""
-    directory = model_directory(name)
+    directory, dtype = model_directory(name), options.dtype
     vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
     contestants: dict[str, Any] = {"diglot": Diglot(directory, dtype)}
-    if peers["transformers"]:
+    if "transformers" in peers:
         contestants["transformers"] = Transformers(directory, dtype)
-    if peers["llama.cpp"]:
-        contestants["llama.cpp"] = LlamaCppRates(directory, dtype, max(batches))
+    if "llama.cpp" in peers:
+        contestants["llama.cpp"] = LlamaCppRates(directory, dtype, max(options.batches))
     result: dict[str, Any] = {}
-    for batch in batches:
+    for batch in options.batches:
+        sizes = (batch, vocab_size, options.new_tokens)
         for contestant in contestants.values():
-            contestant.run(batch, vocab_size)  # warm-up
+            contestant.run(*sizes)  # warm-up
         figures = interleave(
-            rounds,
-            {key: partial(c.run, batch, vocab_size) for key, c in contestants.items()},
+            options.rounds,
+            {key: partial(c.run, *sizes) for key, c in contestants.items()},
         )
         ours = figures["diglot"]
         figures["ratio"] = {
@@ -156,21 +162,19 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS)
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
-    modules = {"transformers": ["transformers"], "llama.cpp": ["llama_cpp", "gguf"]}
-    notes = {name: peer_note(not options.no_peers, *needed) for name, needed in modules.items()}
-    peers = {name: note is None for name, note in notes.items()}
-    results = {
-        name: measure(name, options.batches, options.rounds, options.dtype, peers)
-        for name in options.models
-    }
-    setting = {"prompt": PROMPT_TOKENS, "new": NEW_TOKENS, "dtype": options.dtype, "greedy": True}
-    line = {"bench": "engine", "unit": "tokens/s", **setting, **machine()}
-    line |= {"peers": {name: note or "took part" for name, note in notes.items()}}
+    notes = {name: peer_note(name in options.peers, *needed) for name, needed in PEERS.items()}
+    peers = {name for name, note in notes.items() if note is None}
+    results = {name: measure(name, options, peers) for name in options.models}
+    setting = {"prompt": PROMPT_TOKENS, "new": options.new_tokens, "dtype": options.dtype}
+    line = {"bench": "engine", "unit": "tokens/s", "greedy": True, **setting, **machine()}
+    line |= {"rounds": options.rounds}
+    line |= {"peers": {name: note or version(VERSION_OF[name]) for name, note in notes.items()}}
     line |= {"models": results}
     print(json.dumps(line))
 

@@ -24,8 +24,9 @@ from engine.core import EngineCore
 from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import Grammar, SamplingParams
-from tests.bench.common import THREADS, interleave, machine, model_directory
+from tests.bench.common import THREADS, interleave, machine
 from tests.bench.engine import prompts
+from tests.bench.shapes import model_directory
 
 NEW_TOKENS = 64
 ROUNDS = 5

@@ -40,10 +40,10 @@ from tests.bench.common import (
     cpu_seconds,
     interleave,
     machine,
-    model_directory,
     peer_note,
 )
 from tests.bench.load import Call, Timeline, closed_loop, figures, open_loop, run
+from tests.bench.shapes import model_directory
 
 HOST = "127.0.0.1"
 NEW_TOKENS = 48

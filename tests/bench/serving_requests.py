@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from tests.bench.common import model_directory
 from tests.bench.load import Call, call
+from tests.bench.shapes import model_directory
 
 PROMPT_LETTERS = 128  # as many tokens for a byte vocabulary, fewer for the embedded one
 SHARED_LETTERS, LONG_LETTERS = 512, 1024

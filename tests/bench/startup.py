@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import serving_requests as make
-from tests.bench.common import machine, median, model_directory
+from tests.bench.common import machine, median
 from tests.bench.load import closed_loop, run
+from tests.bench.shapes import model_directory
 
 HOST = "127.0.0.1"
 STARTS = 5

@@ -30,8 +30,8 @@ Run = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The embedded model."""
-    running = start_server("--log-level=warning")
+    """The embedded model, with keep-alive comments in every gap of a stream: clients skip them."""
+    running = start_server("--log-level=warning", "--keep-alive-seconds=0.001")
     yield running
     stop_server(running)
 

@@ -46,6 +46,7 @@ def test_a_client_is_served(
         assert found.get(name, HELLO) == HELLO
     assert found["streamed"] == HELLO or "Anna" in found["streamed"]
     assert decoded(found.get("call", {"city": "Paris"})) == {"city": "Paris"}
+    assert found.get("broken", "raised") == "raised"
     assert found.get("forced", "get_weather") == "get_weather"
     for name in ("person", "by_schema"):
         assert decoded(found.get(name, ANNA)) == ANNA

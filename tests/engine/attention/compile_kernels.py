@@ -9,16 +9,22 @@ from engine.attention.triton_backend import TritonAttention
 from tests.engine.attention.device_batches import make_cache, make_step
 from tests.triton_compiler import compiling, report
 
-SIZES = [
-    ((16, 8, 128), torch.bfloat16, torch.bfloat16),
-    ((7, 1, 80), torch.bfloat16, torch.float8_e4m3fn),
-    ((4, 2, 64), torch.float32, torch.float32),
+CASES = [
+    ((16, 8, 128), (None, 100), torch.bfloat16, torch.bfloat16),
+    ((7, 1, 80), (None,), torch.bfloat16, torch.float8_e4m3fn),
+    ((4, 2, 64), (100,), torch.float32, torch.float32),
 ]
+"""Heads, kv heads and head size; windows of layers; dtypes of the model and of the cache."""
 
 
-def launch(sizes: tuple[int, int, int], dtype: torch.dtype, cache_dtype: torch.dtype) -> None:
+def launch(
+    sizes: tuple[int, int, int],
+    windows: tuple[int | None, ...],
+    dtype: torch.dtype,
+    cache_dtype: torch.dtype,
+) -> None:
     """One step of a decode and a chunk, in both modes."""
-    shape = AttentionShape(*sizes, scale=1.0, windows=(None, 100))
+    shape = AttentionShape(*sizes, scale=1.0, windows=windows)
     step = make_step([(20, 1), (30, 5)], 16)
     total = shape.num_heads + 2 * shape.num_kv_heads
     heads = torch.zeros(6, total, shape.head_dim, dtype=dtype)
@@ -28,12 +34,12 @@ def launch(sizes: tuple[int, int, int], dtype: torch.dtype, cache_dtype: torch.d
     for invariant in (False, True):
         backend = TritonAttention(shape, cache, batch_invariant=invariant)
         attention = backend.begin(step.device(longest_context=4096))
-        for layer in range(2):
+        for layer in range(len(windows)):
             attention.attend_rotating(layer, heads, angles, angles, gain, 1e-6)
 
 
 if __name__ == "__main__":
     with compiling() as kernels:
-        for sizes in SIZES:
-            launch(*sizes)
+        for case in CASES:
+            launch(*case)
     report(kernels)

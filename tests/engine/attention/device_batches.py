@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ class Step:
         order = np.random.default_rng(3).permutation(len(self.chunks) + 2)
         tables = np.zeros((len(order), self.tables.shape[1]), dtype=np.int32)
         tables[order[: len(self.chunks)]] = self.tables
-        rows = [*order[:decodes], *[0] * self.padding, *order[decodes : len(self.chunks)]]
+        rows = [*order[:decodes], *[-1] * self.padding, *order[decodes : len(self.chunks)]]
         return DeviceBatch(
             token_ids=torch.zeros(len(live), dtype=torch.int32, device=DEVICE),
             positions=positions.to(DEVICE),
@@ -112,10 +113,15 @@ def make_step(chunks: list[Chunk], block_size: int, padding: int = 0) -> Step:
     return Step(chunks, tables, block_size, padding)
 
 
+@cache
+def all_rows_of(number: int, heads: int, dim: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(number)
+    return torch.randn(512, heads, dim, generator=random).bfloat16().float()
+
+
 def rows_of(number: int, positions: np.ndarray, heads: int, dim: int) -> torch.Tensor:
     """Random numbers `[positions, heads, dim]` that depend on nothing else, exact in bfloat16."""
-    whole = torch.randn(2048, heads, dim, generator=torch.Generator().manual_seed(number))
-    return whole[torch.from_numpy(positions)].bfloat16().float()
+    return all_rows_of(number, heads, dim)[torch.from_numpy(positions)]
 
 
 def make_heads(shape: AttentionShape, step: Step, names: list[int] | None = None) -> torch.Tensor:
@@ -136,7 +142,7 @@ def make_cache(
 ) -> KVCache:
     """NaN but for the keys and values of tokens before this step, which are those of their own
     steps: `make_heads` of a sequence has the same ones."""
-    cache = KVCache(
+    made = KVCache(
         num_layers=len(shape.windows),
         num_blocks=int(step.tables.max()) + 5,
         block_size=step.block_size,
@@ -145,19 +151,19 @@ def make_cache(
         dtype=dtype,
         device=device,
     )
-    for stored in (*cache.keys, *cache.values):
+    for stored in (*made.keys, *made.values):
         stored.copy_(torch.full(stored.shape, float("nan")).to(dtype))
     heads = shape.num_heads + 2 * shape.num_kv_heads
     for number, (length, count) in enumerate(step.chunks):
         before = np.arange(length - count)
         name = names[number] if names else number
         known = rows_of(name, before, heads, shape.head_dim)[:, shape.num_heads :]
-        rows = cache.rows(torch.from_numpy(step.slots(number, before)).to(device))
+        rows = made.rows(torch.from_numpy(step.slots(number, before)).to(device))
         known = known if dtype in LARGEST else known.to(dtype)
         k, v = known.to(device).split(shape.num_kv_heads, 1)
         for layer in range(len(shape.windows)):
-            cache.store(layer, k, v, rows)
-    return cache
+            made.store(layer, k, v, rows)
+    return made
 
 
 def reference(

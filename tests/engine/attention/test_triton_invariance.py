@@ -77,10 +77,15 @@ def test_a_tokens_bits_do_not_tell_its_company(
                 assert torch.equal(row, whole[position]), (layer, company, position)
 
 
-def test_nor_how_many_programs_read_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = AttentionShape(3, 1, 16, 0.25, windows=(None,))
+@pytest.mark.parametrize("programs", [1, 2])
+def test_nor_how_many_programs_share_its_keys(
+    programs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = AttentionShape(3, 1, 16, 0.25, windows=(None, 70))
     company: list[tuple[int, Chunk]] = [(0, (LENGTH, 1))]
-    many = rows(shape, company, 0, torch.float32)
-    monkeypatch.setattr(triton_tiles, "invariant_splits", lambda *_: 1)
-    one = rows(shape, company, 0, torch.float32)
-    assert torch.equal(many[LENGTH - 1], one[LENGTH - 1])
+    for layer in range(2):
+        many = rows(shape, company, layer, torch.float32)
+        with monkeypatch.context() as patch:
+            patch.setattr(triton_tiles, "invariant_programs", lambda *_: programs)
+            fewer = rows(shape, company, layer, torch.float32)
+        assert torch.equal(many[LENGTH - 1], fewer[LENGTH - 1])

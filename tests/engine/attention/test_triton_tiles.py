@@ -13,7 +13,7 @@ from engine.attention.triton_tiles import (
     chunk_tiles,
     decode_splits,
     decode_tiles,
-    invariant_splits,
+    invariant_programs,
     invariant_tiles,
     padded,
 )
@@ -38,8 +38,9 @@ def test_splits_are_few_enough_and_none_where_rows_are_many(
     assert 1 <= splits <= MOST_SPLITS
     if num_decodes * kv_heads >= 400 or longest < 256:
         assert splits == 1
-    ordered = invariant_splits(num_decodes, kv_heads, longest)
-    assert ordered == 1 or ordered * SPLIT_KEYS >= longest
+    shared = invariant_programs(num_decodes, kv_heads, longest)
+    assert shared == 1 or (shared - 1) * SPLIT_KEYS < longest
+    assert shared == 1 or shared * num_decodes * kv_heads < 400
 
 
 def test_one_long_sequence_is_read_by_many_programs() -> None:

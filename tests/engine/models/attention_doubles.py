@@ -19,6 +19,7 @@ from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables, build_forward_batch
 from engine.attention.kv_cache import KVCache
 from engine.models.decoder import Decoder
+from engine.models.native_decoder import NativeDecoder
 from engine.models.spec import ModelSpec
 from engine.sampling_params import SamplingParams
 from engine.scheduling.plan import ScheduledSequence, StepPlan
@@ -70,9 +71,10 @@ class PagedRunner:
 
     def __init__(
         self,
-        decoder: Decoder,
+        decoder: Decoder | NativeDecoder,
         spec: ModelSpec,
         make_backend: Callable[[AttentionShape, KVCache], AttentionBackend],
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         num_blocks = -(-spec.max_position_embeddings // BLOCK_SIZE)
         cache = KVCache(
@@ -81,7 +83,7 @@ class PagedRunner:
             block_size=BLOCK_SIZE,
             num_kv_heads=spec.num_kv_heads,
             head_dim=spec.head_dim,
-            dtype=torch.float32,
+            dtype=dtype,
             device=CPU,
         )
         shape = AttentionShape(

@@ -7,11 +7,11 @@ from engine.scheduling.drafts import DraftProposer
 
 
 def proposer(text: list[int], most: int = 8, *, length: int | None = None) -> DraftProposer:
-    """One that knows the text, and has learned to guess `length` tokens."""
+    """One that knows the text; a `length` above 1 is how many tokens it has learned to guess."""
     made = DraftProposer(most)
     made.extend(text)
     if length is not None:
-        made.learn(length + 1, length)
+        made.learn(length, length - 1)
     return made
 
 
@@ -20,11 +20,11 @@ def test_what_followed_the_last_tokens_is_proposed() -> None:
 
 
 def test_the_latest_place_counts() -> None:
-    assert proposer([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], length=1).propose(8) == (8,)
+    assert proposer([1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3]).propose(1) == (8,)
 
 
 def test_three_tokens_are_a_better_witness_than_two() -> None:
-    assert proposer([1, 2, 3, 7, 0, 2, 3, 8, 1, 2, 3], length=1).propose(8) == (7,)
+    assert proposer([1, 2, 3, 7, 0, 2, 3, 8, 1, 2, 3]).propose(1) == (7,)
 
 
 def test_two_tokens_must_do_where_three_never_stood() -> None:
@@ -48,10 +48,10 @@ def test_the_limit_holds() -> None:
 def test_the_length_follows_what_was_right() -> None:
     made = proposer([4] * 9, most=10)
     lengths: list[int] = []
-    for right in (2, 4, 8, 3, 3, 6):
+    for right in (2, 4, 8, 2, 3, 5, 6):
         lengths.append(len(made.propose(99)))
         made.learn(lengths[-1], right)
-    assert lengths == [2, 4, 8, 10, 3, 6]
+    assert lengths == [2, 4, 8, 10, 3, 6, 6]
 
 
 def test_in_vain_it_pauses_longer_each_time_until_something_is_right() -> None:

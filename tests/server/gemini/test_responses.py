@@ -141,3 +141,16 @@ def test_cached_tokens_of_several_candidates_are_the_fewest() -> None:
     ]
     chunks = chunks_of(writer(2), deltas)
     assert chunks[-1]["usageMetadata"]["cachedContentTokenCount"] == 2
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(0, 5)), max_size=12))
+def test_a_plain_chunk_is_written_as_any_other(said: list[tuple[str, int]]) -> None:
+    plain, general = writer(), writer()
+    general._only = None  # pyright: ignore[reportPrivateUsage]
+    deltas = [
+        TextDelta(text=text, num_generated_tokens=count, num_cached_tokens=cached)
+        for count, (text, cached) in enumerate(said, start=1)
+    ]
+    for delta in [*deltas, stop("end", len(deltas) + 1)]:
+        assert plain.add(0, delta) == general.add(0, delta)
+    assert plain.finish() == general.finish()

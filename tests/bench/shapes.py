@@ -1,0 +1,162 @@
+"""Models to measure with: the embedded one, and shapes of well-known ones with random weights.
+
+Weights do not matter to speed. Directories are made on first use and kept. Knows no engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from engine.config import EMBEDDED_MODEL
+from tests.bench.common import CACHE
+
+
+def _shape(family: str, architecture: str, sizes: tuple[int, ...], **more: Any) -> dict[str, Any]:
+    """A config.json; `sizes` as in the table below."""
+    hidden, wide, layers, heads, kv_heads, head_dim, vocabulary = sizes
+    return {
+        "architectures": [architecture],
+        "model_type": family,
+        "hidden_size": hidden,
+        "intermediate_size": wide,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": head_dim,
+        "vocab_size": vocabulary,
+        "hidden_act": "silu",
+        "max_position_embeddings": 32768,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "torch_dtype": "bfloat16",
+        **more,
+    }
+
+
+_LLAMA, _QWEN2 = ("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")
+_QWEN3 = ("qwen3", "Qwen3ForCausalLM")
+SHAPES: dict[str, dict[str, Any]] = {
+    # hidden, intermediate, layers, heads, key-value heads, size of a head, vocabulary
+    "135m": _shape(*_LLAMA, (576, 1536, 30, 9, 3, 64, 49152), max_position_embeddings=2048),
+    "0.5b": _shape(*_QWEN2, (896, 4864, 24, 14, 2, 64, 151936)),
+    "qwen3-0.6b": _shape(*_QWEN3, (1024, 3072, 28, 16, 8, 128, 151936)),
+    "llama-3.2-1b": _shape(*_LLAMA, (2048, 8192, 16, 32, 8, 64, 128256)),
+    "llama-3.1-8b": _shape(
+        *_LLAMA, (4096, 14336, 32, 32, 8, 128, 128256), tie_word_embeddings=False
+    ),
+    "tiny": _shape(*_QWEN3, (64, 128, 2, 4, 2, 16, 512)),
+}
+"""By name: SmolLM2-135M, Qwen2.5-0.5B, and what their names say."""
+
+
+def model_directory(name: str) -> Path:
+    """Directory of `embedded` or of a shape of `SHAPES`."""
+    return EMBEDDED_MODEL if name == "embedded" else _random(name, SHAPES[name])
+
+
+def _random(name: str, config: dict[str, Any]) -> Path:
+    folder = CACHE / f"random-{name}"
+    if (folder / "model.safetensors").exists():
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text(json.dumps(_byte_tokenizer(config["vocab_size"])))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
+    save_file(_random_weights(config), folder / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def _random_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Layers are alike: making billions of random numbers takes minutes, copying them seconds."""
+    generator = torch.Generator().manual_seed(0)
+
+    def matrix(rows: int, columns: int) -> torch.Tensor:
+        numbers = torch.randn(rows, columns, generator=generator) * columns**-0.5
+        return numbers.to(torch.bfloat16)
+
+    hidden, vocabulary = config["hidden_size"], config["vocab_size"]
+    weights = {
+        "model.embed_tokens.weight": matrix(vocabulary, hidden),
+        "model.norm.weight": torch.ones(hidden, dtype=torch.bfloat16),
+    }
+    if not config["tie_word_embeddings"]:
+        weights["lm_head.weight"] = matrix(vocabulary, hidden)
+    layer = _layer_weights(config, matrix)
+    for number in range(config["num_hidden_layers"]):
+        weights |= {f"model.layers.{number}.{name}": one.clone() for name, one in layer.items()}
+    return weights
+
+
+def _layer_weights(
+    config: dict[str, Any], matrix: Callable[[int, int], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    hidden, wide, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
+    ones = partial(torch.ones, dtype=torch.bfloat16)
+    weights = {
+        "input_layernorm.weight": ones(hidden),
+        "post_attention_layernorm.weight": ones(hidden),
+    }
+    for name, rows, columns in (
+        ("self_attn.q_proj", queries, hidden),
+        ("self_attn.k_proj", keys, hidden),
+        ("self_attn.v_proj", keys, hidden),
+        ("self_attn.o_proj", hidden, queries),
+        ("mlp.gate_proj", wide, hidden),
+        ("mlp.up_proj", wide, hidden),
+        ("mlp.down_proj", hidden, wide),
+    ):
+        weights[f"{name}.weight"] = matrix(rows, columns)
+        if config["model_type"] == "qwen2" and name[-6:] in ("q_proj", "k_proj", "v_proj"):
+            weights[f"{name}.bias"] = matrix(1, rows)[0]
+    if config["model_type"] == "qwen3":
+        weights |= {f"self_attn.{part}_norm.weight": ones(size) for part in "qk"}
+    return weights
+
+
+def _byte_tokenizer(vocab_size: int) -> dict[str, Any]:
+    """A byte-level vocabulary padded with made-up words, so that every id has a text."""
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    vocab = {"<|end|>": 0}
+    for letter in sorted(ByteLevel.alphabet()):
+        vocab[letter] = len(vocab)
+    while len(vocab) < vocab_size:
+        vocab[f"Ġw{len(vocab):x}"] = len(vocab)
+    return {
+        "version": "1.0",
+        "added_tokens": [
+            {
+                "id": 0,
+                "content": "<|end|>",
+                "single_word": False,
+                "lstrip": False,
+                "rstrip": False,
+                "normalized": False,
+                "special": True,
+            }
+        ],
+        "pre_tokenizer": {
+            "type": "ByteLevel",
+            "add_prefix_space": False,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
+    }

@@ -1,0 +1,23 @@
+"""What is chosen for a machine when nobody says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from engine.execution.machine import default_dtype
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+TINY, LARGE = 13 * 2**20, 2**30
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_default_dtype(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplies)
+    fast = torch.bfloat16 if multiplies else torch.float32
+    assert default_dtype(torch.bfloat16, LARGE, CPU) == fast
+    assert default_dtype(torch.bfloat16, TINY, CPU) == torch.float32
+    assert default_dtype(torch.float16, LARGE, CPU) == torch.float32
+    assert default_dtype(torch.float32, LARGE, CPU) == torch.float32
+    for saved in (torch.float32, torch.bfloat16, torch.float16):
+        assert default_dtype(saved, LARGE, CUDA) == saved

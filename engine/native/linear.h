@@ -104,7 +104,7 @@ void linear_of(const Linear& w, const W* weights, const T* x, int64_t rows, int6
     for (int64_t unit = first, units; unit < last; unit += units) {
       units = last - unit >= COLUMNS ? COLUMNS : last - unit >= 2 ? 2 : 1;
       const W* panel = weights + unit * w.in * LANES;
-      const T* ready = blocks > 2 ? expanded<T>(panel, units * w.in * LANES) : nullptr;
+      const T* ready = blocks > 1 ? expanded<T>(panel, units * w.in * LANES) : nullptr;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = count * block / blocks, end = count * (block + 1) / blocks;
         const T* from = x + (tile + row) * w.in;

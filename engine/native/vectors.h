@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -67,9 +67,14 @@ constexpr int STEP<Bfloat> = 2;
 inline Floats terms(const float* weights, float) { return load(weights); }
 
 inline Floats terms(const int8_t* weights, float) {
+#ifdef __AVX512F__  // GCC 12 makes sixteen conversions of what stands below
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights));
+  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+#else
   Bytes bytes;
   std::memcpy(&bytes, weights, sizeof bytes);
   return __builtin_convertvector(__builtin_convertvector(bytes, Ints), Floats);
+#endif
 }
 
 inline Words terms(const Bfloat* weights, Bfloat) {
@@ -79,12 +84,17 @@ inline Words terms(const Bfloat* weights, Bfloat) {
 }
 
 inline Words terms(const int8_t* weights, Bfloat) {
+#ifdef __AVX512BF16__
+  return (Words)_mm512_cvtne2ps_pbh((__m512)terms(weights + LANES, 0.0f),
+                                    (__m512)terms(weights, 0.0f));
+#else
   BytePairs bytes;
   std::memcpy(&bytes, weights, sizeof bytes);
   const Ints pairs = (Ints)__builtin_convertvector(bytes, ShortPairs);
   const Words first = (Words)__builtin_convertvector(pairs << 16 >> 16, Floats);
   const Words second = (Words)__builtin_convertvector(pairs >> 16, Floats);
   return first >> 16 | (second & 0xffff0000u);
+#endif
 }
 
 inline Floats multiply_add(Floats sums, const float* x, Floats weights) {

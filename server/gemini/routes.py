@@ -66,6 +66,12 @@ def create_router(state: AppState) -> APIRouter:
     return router
 
 
+def is_call(path: str) -> bool:
+    """Whether a path ends with a verb of the Gemini API: such paths are posted to only."""
+    verb = parse_call(path).verb
+    return verb in _HANDLERS or verb in _VERBS_NOT_OFFERED
+
+
 def _endpoint(
     state: AppState, handler: Callable[[AppState, Request], Awaitable[Response]]
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -145,8 +151,7 @@ async def _list_tuned_models(state: AppState, request: Request) -> Response:
 
 async def _get_model(state: AppState, request: Request) -> Response:
     path: str = request.scope["path"]
-    verb = parse_call(path).verb
-    if verb in _HANDLERS or verb in _VERBS_NOT_OFFERED:
+    if is_call(path):
         raise MethodNotAllowed(request.method, path, "POST")
     return _json(model_resource(state, parse_resource(path).model))
 

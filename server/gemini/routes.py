@@ -119,13 +119,13 @@ async def _stream(state: AppState, card: ModelCard, request: Request) -> Respons
 async def _open(state: AppState, card: ModelCard, request: Request) -> Call:
     deadline = Deadline(parse_timeout(request.headers.get("x-server-timeout")))
     body = await read_json(request, any_type=True)
-    message = read(GenerateContentRequest, body, strict=state.settings.strict_fields)
+    message = read(GenerateContentRequest, body, state.unknown_fields)
     return await open_call(state, card, message, deadline)
 
 
 async def _count_tokens(state: AppState, card: ModelCard, request: Request) -> Response:
     body = await read_json(request, any_type=True)
-    message = read(CountTokensRequest, body, strict=state.settings.strict_fields)
+    message = read(CountTokensRequest, body, state.unknown_fields)
     counted = message.generate_content_request or message
     count = len(await encode_prompt(state, counted, tool_use_of(counted)))
     details = [{"modality": "TEXT", "tokenCount": count}]

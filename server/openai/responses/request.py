@@ -154,11 +154,19 @@ class ResponseRequest(SamplingFields):
         return (self.top_logprobs or 0) if wanted else None
 
     @property
-    def text_field(self) -> str:
+    def words_field(self) -> str:
         """The field that says what the words must be, for errors."""
         if self.has_grammar:
             return self.grammar_field
-        return "text.format" if self.text.grammar or not self.tools.tools else "tools"
+        has_schema = self.text.grammar is not None and self.text.grammar.kind == "json_schema"
+        return "text.format.schema" if has_schema else "text.format"
+
+    @property
+    def grammar_or_tools_field(self) -> str:
+        """The field that says what the answer must be, for errors."""
+        if self.has_grammar or self.text.grammar:
+            return self.words_field
+        return self.tool_use().field
 
     def tool_use(self) -> ToolUse:
         """What the answer may do with the tools. Raises as `tool_use_of`."""

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 from engine import ChatPrompt, InvalidParameter
 from server.openai.generation_fields import GenerationFields, check_stream_fields
 from server.openai.messages import ROLES, messages_of
+from server.openai.nested_fields import MESSAGES, PARTS, TOOL_CHOICE, TOOLS, Known, names
 from server.openai.sampling import IGNORED, REFUSED
 from server.openai.tools import ToolChoice, tool_choice_of, tool_use_of, tools_of
 from server.openai.wire import Inert, Integer, empty, never
@@ -125,6 +126,13 @@ class ChatRequest(GenerationFields):
     ignored: ClassVar[frozenset[str]] = IGNORED | {
         "verbosity",
         "prediction",  # a hint for speed
+    }
+    nested: ClassVar[Mapping[str, Known]] = {
+        **GenerationFields.nested,
+        "messages": MESSAGES,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
+        "prediction": names("type", content=PARTS),
     }
 
     messages: Messages

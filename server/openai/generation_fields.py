@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from engine import InvalidParameter
+from server.openai.nested_fields import RESPONSE_FORMAT, Known
 from server.openai.sampling import GRAMMAR_FIELDS, SamplingFields
 from server.openai.structured_fields import ResponseFormat
-from server.openai.wire import Body, Integer
+from server.openai.wire import Body, Integer, names_of
 
 
 class StreamOptions(Body):
@@ -28,6 +29,11 @@ class GenerationFields(SamplingFields):
     aliases: ClassVar[Mapping[str, str]] = {
         **SamplingFields.aliases,
         "n_predict": "max_tokens",
+    }
+
+    nested: ClassVar[Mapping[str, Known]] = {
+        "stream_options": names_of(StreamOptions),
+        "response_format": RESPONSE_FORMAT,
     }
 
     n: Integer = Field(1, ge=1, le=128)

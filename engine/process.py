@@ -43,6 +43,7 @@ class EngineProcess:
             socket.set_hwm(0)  # admission bounds the queues, not the socket
             socket.bind(ipc.endpoint(self._folder, name))
         self._process: asyncio.subprocess.Process | None = None
+        self._loaded = False
         self._news = asyncio.Event()  # a message may be there, or the process has ended
 
     async def start(self) -> None:
@@ -96,13 +97,21 @@ class EngineProcess:
                 data = self._from_engine.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            yield ipc.decode_from_engine(data)
+            message = ipc.decode_from_engine(data)
+            self._loaded |= isinstance(message, ipc.Ready)
+            yield message
 
     async def stop(self) -> None:
-        """Ask the process to leave, then make it; free sockets and folder."""
+        """Ask the process to leave, then make it; free sockets and folder.
+
+        While it loads it hears nothing, and has nothing to finish: it is ended at once.
+        """
         process = self._process
         if process is not None and process.returncode is None:
-            self.send(ipc.Shutdown())
+            if self._loaded:
+                self.send(ipc.Shutdown())
+            else:
+                process.terminate()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), _STOP_SECONDS)
             if process.returncode is None:

@@ -99,7 +99,8 @@ def _fingerprint(setup: Setup, files: list[Path], kind: str) -> str:
     """Changes with the weights, the precision, the device, the versions and the mode."""
     digest = hashlib.sha256()
     device = (setup.dtype, setup.device.type, kind, setup.batch_invariant)
-    digest.update(repr((__version__, torch.__version__, *device)).encode())
+    versions = (__version__, torch.__version__)
+    digest.update(repr((*versions, *device, setup.config.quantization)).encode())
     digest.update((setup.model_dir / "config.json").read_bytes())
     for file in files:
         status = file.stat()

@@ -12,6 +12,7 @@ from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables
 from engine.attention.kv_cache import KVCache
 from engine.attention.native import NativeAttention, can_attend
+from engine.errors import EngineFault
 from engine.execution.loaded import Loaded
 from engine.execution.machine import cpu_threads
 from engine.execution.model_runner import ModelRunner
@@ -59,10 +60,13 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
 def _decoder(setup: Setup, kernels: Kernels | None) -> Decoder | NativeDecoder:
     model_dir, spec, dtype = setup.model_dir, setup.spec, setup.dtype
     max_model_len = setup.max_model_len
+    int8 = setup.config.quantization == "int8"
     if kernels is not None and can_decode(spec, dtype):  # invariant as it is
         return load_native_decoder(
-            model_dir, spec, kernels, dtype=dtype, max_model_len=max_model_len
+            model_dir, spec, kernels, dtype=dtype, max_model_len=max_model_len, int8=int8
         )
+    if int8:
+        raise EngineFault("--quantization int8 is offered on a CPU with compiled kernels only.")
     return load_decoder(
         model_dir,
         spec,

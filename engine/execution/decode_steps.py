@@ -35,13 +35,13 @@ class DecodeSteps:
     def __init__(self, forward: Forward, most: int, *, capture: bool) -> None:
         """`capture`: keep a CUDA graph of each size, all in one pool of memory."""
         self._forward = forward
-        self._sizes = decode_sizes(most)
+        self.sizes = decode_sizes(most)
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
         self._pool = torch.cuda.graph_pool_handle() if capture else None
 
     def padded(self, num_sequences: int) -> int:
         """The size of a step with so many sequences."""
-        return self._sizes[bisect_left(self._sizes, num_sequences)]
+        return self.sizes[bisect_left(self.sizes, num_sequences)]
 
     def run(self, layout: PacketLayout) -> Tensor:
         """Logits `[sequences, vocab]`, valid until the next step of this size."""

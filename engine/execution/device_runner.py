@@ -21,12 +21,13 @@ from engine.attention.triton_backend import TritonAttention
 from engine.execution.decode_steps import DecodeSteps
 from engine.execution.readback import Readback
 from engine.execution.row_tables import RowTables
-from engine.execution.step_packet import PacketLayout, PacketWriter, block_updates
+from engine.execution.step_packet import NO_ROW, PacketLayout, PacketWriter, block_updates
 from engine.grammar.masks import GrammarMasks, StepMasks
 from engine.models.triton_decoder import TritonDecoder
-from engine.sampling.logprob_table import DeviceLogprobs, read_table, score_table
+from engine.sampling.logprob_table import DeviceLogprobs, read_table
 from engine.sampling.sampling_batch import SamplingRow
 from engine.sampling.sampling_rows import SamplingRows
+from engine.sampling.triton_logprobs import score_rows
 from engine.sampling.triton_sampler import TritonSampler
 from engine.sampling.upload import upload
 from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
@@ -36,10 +37,13 @@ from engine.types import TokenLogprob
 _SCORED = 64
 """Prompt positions whose logits exist at a time: they are as wide as the vocabulary."""
 
+_WARM = 8
+"""The largest decode step that is captured before the first request."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptScores:
-    """Scores of prompt tokens on their way to the host: tables of `score_table`."""
+    """Scores of prompt tokens on their way to the host: tables of `score_rows`."""
 
     request_id: str
     tables: list[Tensor]
@@ -133,6 +137,18 @@ class DeviceRunner:
         readback.close()
         return StepUnderWay(readback, self._sampling_rows.vocab_size, token_ids, logprobs, prompts)
 
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Compile, and capture, what the first requests will need: small decode steps, of padding
+        only, and a greedy draw. Larger steps, and what other controls need, come when they do."""
+        for size in self._decodes.sizes:
+            if size > _WARM:
+                break
+            layout = self._send(StepPlan(()), size)
+            logits, rows = self._decodes.run(layout), self._tables.rows(layout)
+            drawn = self._sampler.sample(logits, rows, [NO_ROW] * size)
+            self._tables.record(rows, drawn.token_ids)
+
     def _send(self, plan: StepPlan, padding: int) -> PacketLayout:
         layout, packet = self._packets.write(plan, padding)
         self._tables.receive(packet, block_updates(plan))
@@ -200,8 +216,9 @@ class DeviceRunner:
         assert top is not None, "only sequences that asked are scored"
         targets = sequence.prompt_token_ids[positions.start + 1 : positions.stop + 1]
         target_ids = upload(np.array(targets, dtype=np.int64), self._device)
+        places = torch.arange(_SCORED, device=self._device)
         tables = [
-            readback.fetch(score_table(self._decoder.logits(part), ids, top))
+            readback.fetch(score_rows(self._decoder.logits(part), places[: len(ids)], ids, top))
             for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
         ]
         return PromptScores(sequence.request_id, tables, top)

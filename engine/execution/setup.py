@@ -62,10 +62,8 @@ def resolve(config: EngineConfig) -> Setup:
         EngineError: the model cannot be read, or what is asked for is not offered on the device.
     """
     device = resolve_device(config.device)
-    if device.type == "cuda" and config.block_size & (config.block_size - 1):
-        raise EngineFault("--block-size must be a power of two on a GPU.")
-    if device.type == "cuda" and config.speculative_tokens:
-        raise EngineFault("--speculative-tokens is offered on a CPU only.")
+    if device.type == "cuda":
+        _refuse_on_gpu(config)
     spec = load_spec(Path(config.model))
     if config.dtype == "auto":
         dtype = default_dtype(spec.dtype, weight_bytes(Path(config.model)), device)
@@ -118,6 +116,15 @@ def make_cache(setup: Setup) -> KVCache:
         dtype=setup.kv_dtype,
         device=device,
     )
+
+
+def _refuse_on_gpu(config: EngineConfig) -> None:
+    if config.block_size & (config.block_size - 1):
+        raise EngineFault("--block-size must be a power of two on a GPU.")
+    if config.speculative_tokens:
+        raise EngineFault("--speculative-tokens is offered on a CPU only.")
+    if config.quantization:
+        raise EngineFault("--quantization int8 is offered on a CPU only.")
 
 
 def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:

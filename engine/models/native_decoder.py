@@ -26,11 +26,11 @@ def can_decode(spec: ModelSpec, dtype: torch.dtype) -> bool:
 class NativeLayer:
     """One layer, packed."""
 
-    def __init__(self, weights: LayerWeights) -> None:
-        self._qkv = PackedWeights(*weights.qkv)
-        self._output = PackedWeights(*weights.output)
-        self._gate_up = PackedWeights(*_joined(weights.gate, weights.up))
-        self._down = PackedWeights(*weights.down)
+    def __init__(self, weights: LayerWeights, *, int8: bool) -> None:
+        self._qkv = PackedWeights(*weights.qkv, int8=int8)
+        self._output = PackedWeights(*weights.output, int8=int8)
+        self._gate_up = PackedWeights(*_joined(weights.gate, weights.up), int8=int8)
+        self._down = PackedWeights(*weights.down, int8=int8)
         self._norms = (weights.attention_norm, weights.mlp_norm, weights.qk_norm)
         attention_norm, mlp_norm, qk_norm = self._norms
         self.c_layer = Layer(
@@ -57,11 +57,12 @@ class NativeDecoder:
         norm: Tensor,
         head: Tensor,
         rotary: RotaryEmbedding,
+        int8: bool,
     ) -> None:
         self._kernels = kernels
         self._hidden_size = spec.hidden_size
         self._dtype = embedding.dtype
-        self._head = PackedWeights(head, None)
+        self._head = PackedWeights(head, None, int8=int8)
         self._tensors = (embedding, norm, rotary.table, layers)  # kept alive
         self._model = Model(
             (Layer * len(layers))(*(layer.c_layer for layer in layers)),

@@ -69,12 +69,16 @@ def load_native_decoder(
     *,
     dtype: torch.dtype,
     max_model_len: int,
+    int8: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> NativeDecoder:
-    """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes."""
+    """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes.
+
+    `int8` keeps eight bits of each weight of a product; the embedding table stays as it is.
+    """
     device = torch.device("cpu")
     with open_weights(model_dir, spec, dtype, device) as reader:
-        layers = [NativeLayer(weights) for weights in reader.layers(progress)]
+        layers = [NativeLayer(weights, int8=int8) for weights in reader.layers(progress)]
         embedding = reader.embedding()
         return NativeDecoder(
             kernels,
@@ -84,6 +88,7 @@ def load_native_decoder(
             norm=reader.final_norm(),
             head=reader.head(embedding),
             rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
+            int8=int8,
         )
 
 

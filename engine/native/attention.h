@@ -132,7 +132,7 @@ void attend_rows(const Shape& s, const int64_t* table, int kv_head, const T* key
     for (int d = 0; d < DIM; d += STEP<T>)
       for (int r = 0; r < R; ++r)
         for (int u = 0; u < UNITS; ++u)
-          dot[r][u] = multiply_add(dot[r][u], q[r] + d, k[u] + d * LANES);
+          dot[r][u] = multiply_add(dot[r][u], q[r] + d, terms(k[u] + d * LANES, T()));
     for (int r = 0; r < R; ++r) {
       const float newest = float(positions[r] - tile);
       for (int u = 0; u < UNITS; ++u) {

@@ -52,11 +52,12 @@ class Cache(Structure):
 
 
 class Linear(Structure):
-    """Weights as `engine.native.packing` lays them out, and a float32 bias or none."""
+    """Weights as `engine.native.packing` lays them out; float32 bias and scale, or none."""
 
     _fields_ = [
         ("weight", c_void_p),
         ("bias", c_void_p),
+        ("scale", c_void_p),
         ("into", c_int64),
         ("out", c_int64),
     ]

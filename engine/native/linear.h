@@ -10,6 +10,8 @@
 
 #include <omp.h>
 
+#include <vector>
+
 #include "vectors.h"
 
 namespace {
@@ -23,27 +25,30 @@ constexpr int MAX_ROWS = 3;
 #endif
 constexpr int64_t TILE_ROWS = 480;  // rows that stay in the cache while all columns pass by
 
-// weight: [units, in / STEP, 16, STEP]; bias: [units * 16] or null. `in` is a multiple of STEP.
+// weight: [units, in / STEP, 16, STEP], of the rows' type, or int8 where there is a scale for each
+// column; bias and scale: [units * 16] or null. `in` is a multiple of 16.
 struct Linear {
   const void* weight;
   const float* bias;
+  const float* scale;
   int64_t in, out;
 };
 
-// `R` rows times `C` units; `sums` is [R, COLUMNS].
-template <class T, int R, int C>
-void multiply(const T* x, const T* weights, int64_t in, Floats* sums) {
+// `R` rows times `C` units; `sums` is [R, COLUMNS]. W: the weights' type.
+template <class T, int R, int C, class W>
+void multiply(const T* x, const W* weights, int64_t in, Floats* sums) {
   Floats sum[R][C] = {};
   for (int64_t k = 0; k < in; k += STEP<T>)
     for (int r = 0; r < R; ++r)
       for (int c = 0; c < C; ++c)
-        sum[r][c] = multiply_add(sum[r][c], x + r * in + k, weights + (c * in + k) * LANES);
+        sum[r][c] =
+            multiply_add(sum[r][c], x + r * in + k, terms(weights + (c * in + k) * LANES, T()));
   for (int r = 0; r < R; ++r)
     for (int c = 0; c < C; ++c) sums[r * COLUMNS + c] = sum[r][c];
 }
 
-template <class T, int C>
-void multiply_rows(const T* x, int64_t rows, const T* weights, int64_t in, Floats* sums) {
+template <class T, int C, class W>
+void multiply_rows(const T* x, int64_t rows, const W* weights, int64_t in, Floats* sums) {
   switch (rows) {
     case 1: return multiply<T, 1, C>(x, weights, in, sums);
     case 2: return multiply<T, 2, C>(x, weights, in, sums);
@@ -56,8 +61,8 @@ void multiply_rows(const T* x, int64_t rows, const T* weights, int64_t in, Float
   }
 }
 
-template <class T>
-void multiply_block(const T* x, int64_t rows, const T* weights, int64_t units, int64_t in,
+template <class T, class W>
+void multiply_block(const T* x, int64_t rows, const W* weights, int64_t units, int64_t in,
                     Floats* sums) {
   switch (units) {
     case 1: return multiply_rows<T, 1>(x, rows, weights, in, sums);
@@ -66,37 +71,68 @@ void multiply_block(const T* x, int64_t rows, const T* weights, int64_t units, i
   }
 }
 
+// Integers as the rows' type, once for all rows: the same numbers as `multiply` makes of them.
+template <class T>
+const T* expanded(const int8_t* weights, int64_t count) {
+  static thread_local std::vector<T> room;
+  if (int64_t(room.size()) < count) room.resize(count);
+  for (int64_t k = 0; k < count; k += STEP<T> * LANES) {
+    const auto some = terms(weights + k, T());
+    std::memcpy(&room[k], &some, sizeof some);
+  }
+  return room.data();
+}
+
+template <class T>
+const T* expanded(const T* weights, int64_t) {
+  return weights;
+}
+
 // By all threads of a team, each with columns of its own. x: [rows, in]. Calls
 // `finish(row, unit, sums, units)` for every row and block of units; a block begins and ends at a
 // multiple of `grain` units, which is 1 or 2.
-template <class T, class Finish>
-void linear(const Linear& w, const T* x, int64_t rows, int64_t grain, const Finish& finish) {
+template <class T, class W, class Finish>
+void linear_of(const Linear& w, const W* weights, const T* x, int64_t rows, int64_t grain,
+               const Finish& finish) {
   const int64_t grains = ((w.out + LANES - 1) / LANES + grain - 1) / grain;
   const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
   const int64_t first = grains * thread / threads * grain;
   const int64_t last = grains * (thread + 1) / threads * grain;
-  const T* weights = static_cast<const T*>(w.weight);
   for (int64_t tile = 0; tile < rows; tile += TILE_ROWS) {
     const int64_t count = std::min(TILE_ROWS, rows - tile);
     const int64_t blocks = (count + MAX_ROWS - 1) / MAX_ROWS;
     for (int64_t unit = first, units; unit < last; unit += units) {
       units = last - unit >= COLUMNS ? COLUMNS : last - unit >= 2 ? 2 : 1;
+      const W* panel = weights + unit * w.in * LANES;
+      const T* ready = blocks > 1 ? expanded<T>(panel, units * w.in * LANES) : nullptr;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = count * block / blocks, end = count * (block + 1) / blocks;
+        const T* from = x + (tile + row) * w.in;
         Floats sums[MAX_ROWS * COLUMNS];
-        multiply_block(x + (tile + row) * w.in, end - row, weights + unit * w.in * LANES, units,
-                       w.in, sums);
+        if (ready)
+          multiply_block(from, end - row, ready, units, w.in, sums);
+        else
+          multiply_block(from, end - row, panel, units, w.in, sums);
         for (int64_t r = 0; r < end - row; ++r) {
           Floats* of_row = sums + r * COLUMNS;
-          if (w.bias)
-            for (int64_t c = 0; c < units; ++c)
-              of_row[c] = of_row[c] + load(w.bias + (unit + c) * LANES);
+          for (int64_t c = 0; c < units; ++c) {
+            if (w.scale) of_row[c] = of_row[c] * load(w.scale + (unit + c) * LANES);
+            if (w.bias) of_row[c] = of_row[c] + load(w.bias + (unit + c) * LANES);
+          }
           finish(tile + row + r, unit, of_row, units);
         }
       }
     }
   }
 #pragma omp barrier
+}
+
+template <class T, class Finish>
+void linear(const Linear& w, const T* x, int64_t rows, int64_t grain, const Finish& finish) {
+  if (w.scale)
+    linear_of(w, static_cast<const int8_t*>(w.weight), x, rows, grain, finish);
+  else
+    linear_of(w, static_cast<const T*>(w.weight), x, rows, grain, finish);
 }
 
 // What becomes of the sums: written, added, or gates (even units) applied to values (odd units).

@@ -16,18 +16,44 @@ from engine.native.kernels import DTYPES, LANES, Linear
 class PackedWeights:
     """The weights of one product; `linear` is how the kernels see them."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """weight: `[out, into]`, float32 or bfloat16, `into` a multiple of 16; bias: `[out]`."""
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, int8: bool = False) -> None:
+        """Lay out.
+
+        Args:
+            weight: `[out, into]`, float32 or bfloat16, `into` a multiple of 16.
+            bias: `[out]` or None.
+            int8: keep eight bits of each weight, see `rounded`.
+        """
         out, into = weight.shape
         assert weight.dtype in DTYPES and into % LANES == 0, "not given to these kernels"
-        spare = -out % LANES
         step = 4 // weight.dtype.itemsize
+        spare = -out % LANES
+        scale = None
+        if int8:
+            weight, scale = rounded(weight)
         units = functional.pad(weight, (0, 0, 0, spare)).view(-1, LANES, into // step, step)
         self.weight = units.transpose(1, 2).contiguous()
-        self.bias = None if bias is None else functional.pad(bias.float(), (0, spare))
-        self.linear = Linear(
-            self.weight.data_ptr(), None if self.bias is None else self.bias.data_ptr(), into, out
+        self.bias, self.scale = (
+            None if values is None else functional.pad(values.float(), (0, spare))
+            for values in (bias, scale)
         )
+        self.linear = Linear(
+            self.weight.data_ptr(),
+            None if self.bias is None else self.bias.data_ptr(),
+            None if self.scale is None else self.scale.data_ptr(),
+            into,
+            out,
+        )
+
+
+def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 `[out, into]` and float32 `[out]` whose product is near the weight.
+
+    Each column of a result has a scale of its own: its largest weight becomes 127.
+    """
+    exact = weight.float()
+    scale = exact.abs().amax(1).clamp_(min=torch.finfo(torch.float32).tiny) / 127
+    return (exact / scale.unsqueeze(1)).round_().to(torch.int8), scale
 
 
 def in_turn(first: Tensor, second: Tensor) -> Tensor:

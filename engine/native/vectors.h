@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -20,6 +20,9 @@ typedef float Floats __attribute__((vector_size(LANES * 4)));
 typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
 typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
 typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
+typedef int8_t Bytes __attribute__((vector_size(LANES)));
+typedef int8_t BytePairs __attribute__((vector_size(LANES * 2)));
+typedef int16_t ShortPairs __attribute__((vector_size(LANES * 4)));
 
 struct Bfloat {
   uint16_t bits;
@@ -58,21 +61,55 @@ constexpr int STEP = 1;
 template <>
 constexpr int STEP<Bfloat> = 2;
 
-inline Floats multiply_add(Floats sums, const float* x, const float* weights) {
-  return sums + *x * load(weights);
+// What a product takes of its weights at a time, as the arithmetic wants it: floats, or the pairs
+// of bfloat16 of sixteen columns. Weights may be integers; those of eight bits are exact in either.
+
+inline Floats terms(const float* weights, float) { return load(weights); }
+
+inline Floats terms(const int8_t* weights, float) {
+#ifdef __AVX512F__  // GCC 12 makes sixteen conversions of what stands below
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights));
+  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+#else
+  Bytes bytes;
+  std::memcpy(&bytes, weights, sizeof bytes);
+  return __builtin_convertvector(__builtin_convertvector(bytes, Ints), Floats);
+#endif
 }
 
-inline Floats multiply_add(Floats sums, const Bfloat* x, const Bfloat* weights) {
+inline Words terms(const Bfloat* weights, Bfloat) {
+  Words pairs;
+  std::memcpy(&pairs, weights, sizeof pairs);
+  return pairs;
+}
+
+inline Words terms(const int8_t* weights, Bfloat) {
+#ifdef __AVX512BF16__
+  return (Words)_mm512_cvtne2ps_pbh((__m512)terms(weights + LANES, 0.0f),
+                                    (__m512)terms(weights, 0.0f));
+#else
+  BytePairs bytes;
+  std::memcpy(&bytes, weights, sizeof bytes);
+  const Ints pairs = (Ints)__builtin_convertvector(bytes, ShortPairs);
+  const Words first = (Words)__builtin_convertvector(pairs << 16 >> 16, Floats);
+  const Words second = (Words)__builtin_convertvector(pairs >> 16, Floats);
+  return first >> 16 | (second & 0xffff0000u);
+#endif
+}
+
+inline Floats multiply_add(Floats sums, const float* x, Floats weights) {
+  return sums + *x * weights;
+}
+
+inline Floats multiply_add(Floats sums, const Bfloat* x, Words weights) {
 #ifdef __AVX512BF16__
   int32_t pair;
   std::memcpy(&pair, x, sizeof pair);
   return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
-                                  (__m512bh)_mm512_loadu_si512(weights));
+                                  (__m512bh)weights);
 #else
-  Words pairs;
-  std::memcpy(&pairs, weights, sizeof pairs);
-  sums = sums + number(x[0]) * (Floats)(pairs << 16);
-  return sums + number(x[1]) * (Floats)(pairs & 0xffff0000u);
+  sums = sums + number(x[0]) * (Floats)(weights << 16);
+  return sums + number(x[1]) * (Floats)(weights & 0xffff0000u);
 #endif
 }
 

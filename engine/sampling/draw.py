@@ -12,6 +12,10 @@ from torch import Tensor
 from engine.sampling.fixed_point import fixed_point_weights
 from engine.sampling.sampling_batch import SamplingBatch
 
+_CACHED = 1 << 19
+"""Weights that are worked on at once on a CPU, where sums over more than its caches hold are paid
+several times."""
+
 
 def draw(logits: Tensor, batch: SamplingBatch) -> Tensor:
     """Choose. logits: float32 [rows, vocab]. Returns int64 [rows]."""
@@ -32,6 +36,14 @@ def inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:
     logits: float32 [rows, vocab]; uniforms: float64 [rows, 1] in [0, 1). Returns int64 [rows].
     The sums are exact integers, so a token of weight zero is never chosen, whatever the uniform.
     """
+    rows = max(1, _CACHED // logits.shape[-1])
+    if logits.is_cuda or len(logits) <= rows:
+        return _inverse_cdf(logits, uniforms)
+    parts = zip(logits.split(rows), uniforms.split(rows), strict=True)
+    return torch.cat([_inverse_cdf(*part) for part in parts])
+
+
+def _inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:
     reached = fixed_point_weights(logits, logits.shape[-1]).cumsum_(dim=-1)
     total = reached[:, -1:]
     # The product can round up to the total itself when the uniform is close to 1.

@@ -6,9 +6,6 @@ which the cumulative weight, in the order of ids, passes the row's uniform, and 
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
-# pyright: reportCallIssue=false
-# A kernel's launch options stand in no signature.
-
 from __future__ import annotations
 
 import torch

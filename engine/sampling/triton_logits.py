@@ -6,9 +6,6 @@ not fused and divisions are exact, so that a logit comes out as the stages in to
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
-# pyright: reportCallIssue=false
-# A kernel's launch options stand in no signature.
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -6,9 +6,6 @@ a vocabulary: each tile gives its best tokens, and only these are compared betwe
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
-# pyright: reportCallIssue=false
-# A kernel's launch options stand in no signature.
-
 from __future__ import annotations
 
 import torch

@@ -10,9 +10,6 @@ shows.
 Has been run by Triton's interpreter only, never on a card yet.
 """
 
-# pyright: reportCallIssue=false
-# A kernel's launch options stand in no signature.
-
 from __future__ import annotations
 
 from dataclasses import dataclass

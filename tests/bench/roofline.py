@@ -24,8 +24,8 @@ from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.native.packing import PackedWeights
 from tests.bench.common import THREADS, machine, median
-from tests.bench.shapes import model_directory
 from tests.bench.engine import PROMPT_TOKENS, Diglot
+from tests.bench.shapes import model_directory
 
 SIDE = {"cpu": 2048, "cuda": 8192}
 STREAM_BYTES = 2**29

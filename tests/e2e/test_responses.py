@@ -46,7 +46,7 @@ def test_f65_create_retrieve_list_delete(sdk: openai.OpenAI) -> None:
 
 def test_f68_the_stream_helper_accepts_every_event(sdk: openai.OpenAI) -> None:
     with sdk.responses.stream(model=MODEL, input="Hello!", temperature=0) as stream:
-        told = [event.to_dict(warnings=False) for event in stream]
+        told: list[Any] = [event.to_dict(warnings=False) for event in stream]
         final = stream.get_final_response()
     assert final.output_text == "Hello! How can I help you?"
     check_order(
@@ -55,7 +55,7 @@ def test_f68_the_stream_helper_accepts_every_event(sdk: openai.OpenAI) -> None:
         "output_text.delta",
         ["output_text.done", "content_part.done", "output_item.done"],
     )
-    [item] = final.output
+    item: Any = final.output[0]
     ids = {event["item_id"] for event in told if "item_id" in event}
     assert ids == {item.id} == {e["item"]["id"] for e in told if "item" in e}
     assert {e["response"]["id"] for e in told if "response" in e} == {final.id}
@@ -104,7 +104,7 @@ def test_f69_a_streamed_call_equals_the_whole_one(sdk: openai.OpenAI) -> None:
         "max_output_tokens": 200,
     }
     with sdk.responses.stream(**options) as stream:
-        told = [event.to_dict(warnings=False) for event in stream]
+        told: list[Any] = [event.to_dict(warnings=False) for event in stream]
     arguments = "function_call_arguments"
     check_order(
         told,

@@ -46,7 +46,7 @@ def test_f53_f54_f61_bodies_that_say_nothing(api: Api) -> None:
 
 def test_f55_an_unknown_model(live_server: str) -> None:
     sent: list[httpx.Request] = []
-    http = httpx.Client(event_hooks={"request": [sent.append]})
+    http: Any = httpx.Client(event_hooks={"request": [sent.append]})
     with openai.OpenAI(base_url=f"{live_server}/v1", api_key="x", http_client=http) as sdk:
         with pytest.raises(openai.NotFoundError) as caught:
             sdk.completions.create(model="other", prompt="a")

@@ -133,6 +133,22 @@ def test_a_request_is_bit_for_bit_the_same_in_any_company(model: Path) -> None:
         assert chosen_logprobs(other) == chosen_logprobs(cold)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="needs CUDA")
+def test_steps_of_decodes_never_wait_for_the_device(model: Path) -> None:
+    core = device_core(model)
+    for n in range(4):
+        core.submit(sampled(f"s{n}", PROMPT[n : 9 + n], seed=n, count=40))
+    for _ in range(8):
+        core.step()
+    torch.cuda.set_sync_debug_mode("error")  # of whatever waits without being asked to
+    try:
+        for _ in range(8):
+            core.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_an_abort_frees_everything_while_steps_are_under_way(model: Path) -> None:
     core = device_core(model)
     for n in range(4):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from engine.native.kernels import Kernels
-from engine.native.packing import PackedWeights, in_turn
+from engine.native.packing import PackedWeights, in_turn, rounded
 
 SIZES = [(16, 16), (64, 48), (192, 320), (576, 41), (48, 1000)]
 
@@ -40,10 +40,35 @@ def test_equals_the_formula(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_row_has_the_same_bits_alone_and_among_others(
-    kernels: Kernels, dtype: torch.dtype
+@pytest.mark.parametrize("sizes", SIZES)
+def test_eight_bits_equal_the_formula(
+    kernels: Kernels, sizes: tuple[int, int], dtype: torch.dtype
 ) -> None:
-    x, packed = random(600, 192).to(dtype), PackedWeights(random(328, 192).to(dtype), None)
+    into, out = sizes
+    weight, bias = (random(out, into) / into**0.5).to(dtype), random(out).to(dtype)
+    x = random(50, into).to(dtype)
+    integers, scale = rounded(weight)
+    weights = integers.double() * scale.double().unsqueeze(1)
+    packed = PackedWeights(weight, bias, int8=True)
+    got = kernels.linear(packed.linear, x)
+    want = x.double() @ weights.T + bias.double()
+    torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
+
+
+def test_rounding_to_eight_bits() -> None:
+    weight = torch.cat((random(20, 48), torch.zeros(1, 48)))
+    integers, scale = rounded(weight)
+    assert integers.dtype == torch.int8 and integers[:20].abs().amax(1).eq(127).all()
+    assert (integers * scale.unsqueeze(1) - weight).abs().le(0.5001 * scale.unsqueeze(1)).all()
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_row_has_the_same_bits_alone_and_among_others(
+    kernels: Kernels, dtype: torch.dtype, int8: bool
+) -> None:
+    weight = random(328, 192).to(dtype)
+    x, packed = random(600, 192).to(dtype), PackedWeights(weight, None, int8=int8)
     torch.set_num_threads(1)
     whole = kernels.linear(packed.linear, x)
     for threads in (1, 2, 3):

@@ -70,25 +70,23 @@ class ModelRunner:
         if not plan.sampling:
             return StepResult([], prompt_logprobs=scored)
         logits = self._decoder.logits(hidden.index_select(0, batch.sample_rows))
-        sampling = self._sampling_batch(plan)
+        kept = self._sampling_batch(plan)
         self._sampling = None  # a step that fails half-way leaves no batch to be reused
+        guesses = plan.num_draws != len(plan.sampling)
+        sampling = self._with_drafts(plan, kept) if guesses else kept
         if masks is not None:
             sampling.restrict(masks.rows, masks.wait())
         sampled = self._sampler.sample(logits, sampling)
-        if plan.num_draws == len(plan.sampling):
-            sampling.advance(sampled.token_ids)
-            self._sampling = sampling
+        kept.advance(_first_draws(plan, sampled.token_ids) if guesses else sampled.token_ids)
+        self._sampling = kept
         return StepResult(sampled.token_ids.tolist(), sampled.logprobs, scored)
 
     def _sampling_batch(self, plan: StepPlan) -> SamplingBatch:
         """The batch of the last step when the same sequences sample again, else a new one.
 
         A kept batch has counted every token that it sampled, so it agrees with the sequences as
-        long as these have no others. One with rows for guessed tokens is of use once.
+        long as these have no others, such as tokens that were guessed right.
         """
-        if plan.num_draws != len(plan.sampling):
-            rows = [row for item in plan.sampling for row in _draft_rows(item)]
-            return SamplingBatch.build(rows, self._vocab_size, self._device)
         # Compared by identity: a request id may come again, with a life of its own.
         sequences = [item.sequence for item in plan.sampling]
         expected = self._num_sampled + len(sequences)
@@ -99,6 +97,15 @@ class ModelRunner:
             self._sampled = sequences
             return SamplingBatch.build(rows, self._vocab_size, self._device)
         return self._sampling
+
+    def _with_drafts(self, plan: StepPlan, batch: SamplingBatch) -> SamplingBatch:
+        """Of a batch with a row for each sequence, one with a row for each draw, for one step."""
+        rows = [row for item in plan.sampling for row in _draft_rows(item)]
+        uniforms = batch.uniforms
+        if uniforms is not None:
+            drawing = [item for item in plan.sampling if not item.sequence.params.greedy]
+            uniforms = uniforms.ahead([item.num_draws for item in drawing])
+        return SamplingBatch.build(rows, self._vocab_size, self._device, uniforms)
 
     def _score_prompts(
         self, plan: StepPlan, hidden: torch.Tensor
@@ -125,6 +132,12 @@ class ModelRunner:
             for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
             for entry in prompt_logprobs(self._decoder.logits(part), ids, top)
         ]
+
+
+def _first_draws(plan: StepPlan, token_ids: torch.Tensor) -> torch.Tensor:
+    """Of each sequence, the token that was drawn at its last known one. token_ids: int64 [draws]"""
+    draws = torch.tensor([item.num_draws for item in plan.sampling], device=token_ids.device)
+    return token_ids[draws.cumsum(0) - draws]
 
 
 def _draft_rows(item: ScheduledSequence) -> list[SamplingRow]:

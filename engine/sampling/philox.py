@@ -66,15 +66,25 @@ def uniforms(keys: Tensor, positions: Tensor) -> Tensor:
 class UniformStream:
     """One uniform per row and step, computed a block of steps ahead.
 
-    `seeds` and `positions` (the number of tokens generated so far) describe the rows at the start.
+    keys: as `round_keys` makes them; positions: int64 [rows, n], the block's, from the coming step
+    on; block: float64 [rows, n], the uniforms there.
     """
 
-    def __init__(self, seeds: Sequence[int], positions: Sequence[int], device: torch.device):
-        self._keys = round_keys(seeds, device)
-        first = torch.tensor(positions, dtype=torch.int64, device=device)
-        self._positions = first.unsqueeze(1) + torch.arange(_BLOCK, device=device)
-        self._block = uniforms(self._keys, self._positions)
+    def __init__(self, keys: Tensor, positions: Tensor, block: Tensor) -> None:
+        self._keys = keys
+        self._positions = positions
+        self._block = block
         self._column = 0
+
+    @classmethod
+    def start(
+        cls, seeds: Sequence[int], positions: Sequence[int], device: torch.device
+    ) -> UniformStream:
+        """Of rows with these seeds that have generated `positions` tokens so far."""
+        keys = round_keys(seeds, device)
+        first = torch.tensor(positions, dtype=torch.int64, device=device)
+        columns = first.unsqueeze(1) + torch.arange(_BLOCK, device=device)
+        return cls(keys, columns, uniforms(keys, columns))
 
     def current(self) -> Tensor:
         """This step's uniforms: float64 [rows, 1]."""
@@ -83,7 +93,28 @@ class UniformStream:
     def advance(self) -> None:
         """Go to the next position in every row."""
         self._column += 1
-        if self._column == _BLOCK:
-            self._positions += _BLOCK
-            self._block = uniforms(self._keys, self._positions)
-            self._column = 0
+        if self._column == self._block.shape[1]:
+            self._go_on()
+
+    def ahead(self, counts: Sequence[int]) -> UniformStream:
+        """Another stream, with each row `counts[row]` times: as it is, and at the positions after.
+
+        What this one has computed already is not computed again. At most a block's steps ahead.
+        """
+        most = max(counts)
+        assert most <= _BLOCK, "a block is all that is computed ahead"
+        if self._column + most > self._block.shape[1]:
+            self._go_on()
+        rows = [row for row, count in enumerate(counts) for _ in range(count)]
+        columns = [self._column + n for count in counts for n in range(count)]
+        positions = self._positions[rows, columns].unsqueeze(1)
+        return UniformStream(
+            self._keys[:, rows], positions, self._block[rows, columns].unsqueeze(1)
+        )
+
+    def _go_on(self) -> None:
+        """Begin a new block at the coming step."""
+        first = self._positions[:, :1] + self._column
+        self._positions = first + torch.arange(_BLOCK, device=first.device)
+        self._block = uniforms(self._keys, self._positions)
+        self._column = 0

@@ -82,9 +82,16 @@ class SamplingBatch:
 
     @classmethod
     def build(
-        cls, rows: Sequence[SamplingRow], vocab_size: int, device: torch.device | str
+        cls,
+        rows: Sequence[SamplingRow],
+        vocab_size: int,
+        device: torch.device | str,
+        uniforms: UniformStream | None = None,
     ) -> SamplingBatch:
-        """Tensors for these rows, in this order. Asserts that ids lie inside the vocabulary."""
+        """Tensors for these rows, in this order. Asserts that ids lie inside the vocabulary.
+
+        `uniforms`, when the caller has them, are those of the rows that are not greedy.
+        """
         device = torch.device(device)
         params = [row.params for row in rows]
         draws = [index for index, p in enumerate(params) if not p.greedy]
@@ -105,7 +112,7 @@ class SamplingBatch:
             top_k=row_values([row_top_k(p, vocab_size) for p in params], torch.int64, device),
             top_p=row_values([row_top_p(p) for p in params], torch.float64, device),
             min_p=row_values([row_log_min_p(p) for p in params], torch.float32, device),
-            uniforms=_uniforms([rows[index] for index in draws], device),
+            uniforms=uniforms or _uniforms([rows[index] for index in draws], device),
             random_rows=row_index(draws, len(rows), device) if draws else None,
             logprobs=logprob_rows([p.logprobs for p in params], device),
         )
@@ -164,7 +171,7 @@ def _penalties(
 def _uniforms(rows: Sequence[SamplingRow], device: torch.device) -> UniformStream | None:
     if not rows:
         return None
-    return UniformStream(
+    return UniformStream.start(
         [row.seed for row in rows], [len(row.output_token_ids) for row in rows], device
     )
 

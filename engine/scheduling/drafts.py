@@ -21,8 +21,9 @@ class DraftProposer:
     """The guesses for one sequence, as many as have been worth it lately.
 
     The length doubles when a whole guess was right, and is else one more than what was right of it.
-    When nothing was, guessing pauses, twice as long each time in a row; so a text that does not
-    repeat itself costs next to nothing, and one that begins to is found out.
+    When nothing was, guessing pauses, twice as long each time, and half as long again when
+    something was: where more than half of the guesses are all wrong, it dies away. So a text that
+    does not repeat itself costs next to nothing, and one that begins to is found out.
 
     Args:
         most: tokens of a guess at most.
@@ -72,7 +73,7 @@ class DraftProposer:
             self._pause = self._next_pause
             self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE)
             return
-        self._next_pause = 1
+        self._next_pause = max(1, self._next_pause // 2)
         whole = num_accepted == num_drafts
         self._length = min(2 * self._length, self._most) if whole else num_accepted + 1
 

@@ -28,7 +28,7 @@ from tests.bench.common import THREADS, interleave, machine
 from tests.bench.shapes import model_directory
 
 ROUNDS = 5
-NEW_TOKENS = {"embedded": 256, "135m": 64}
+NEW_TOKENS = {"embedded": 512, "135m": 192}
 PARAGRAPH = (
     "The little fox walked through the forest and looked for a friend. It found a bird in a tall "
     "tree, and the bird sang a song about the sea. Then they went home before the rain came.\n\n"

@@ -24,7 +24,7 @@ LINE = [(7 * n) % 251 for n in range(30)]
 PROMPT = LINE * 4
 
 
-@pytest.fixture(scope="module", params=["qwen3", "llama without a compiler"])
+@pytest.fixture(scope="module", params=["llama", "qwen3", "llama without a compiler"])
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:

@@ -44,16 +44,39 @@ def test_signed_and_unsigned_spellings_of_a_seed_agree(low: int, high: int) -> N
 
 
 def test_a_stream_goes_on_where_another_stopped() -> None:
-    whole = UniformStream([7, -9], [0, 100], CPU)
+    whole = UniformStream.start([7, -9], [0, 100], CPU)
     history = []
     for _ in range(50):
         history.append(whole.current().clone())
         whole.advance()
     for start in (0, 1, 15, 16, 17, 33):
-        resumed = UniformStream([-9], [100 + start], CPU)
+        resumed = UniformStream.start([-9], [100 + start], CPU)
         for column in range(start, 50):
             assert resumed.current().item() == history[column][1].item()
             resumed.advance()
+
+
+@pytest.mark.parametrize("steps", [0, 1, 9, 14, 15, 16, 40])
+def test_a_look_ahead_changes_nothing(steps: int) -> None:
+    seeds, positions = [7, -9, 4], [0, 100, 3]
+    stream = UniformStream.start(seeds, positions, CPU)
+    for _ in range(steps):
+        stream.advance()
+    ahead = stream.ahead([3, 1, 8])
+    expected = [
+        UniformStream.start([seed], [position + steps + n], CPU)
+        for seed, position, count in zip(seeds, positions, (3, 1, 8), strict=True)
+        for n in range(count)
+    ]
+    for _ in range(20):
+        assert ahead.current().flatten().tolist() == [one.current().item() for one in expected]
+        for one in (ahead, *expected):
+            one.advance()
+    plain = UniformStream.start(seeds, [position + steps for position in positions], CPU)
+    for _ in range(20):
+        assert torch.equal(stream.current(), plain.current())
+        stream.advance()
+        plain.advance()
 
 
 def test_values_lie_in_the_half_open_unit_interval_and_fill_it() -> None:

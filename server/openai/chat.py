@@ -64,6 +64,7 @@ def grammar_field(fields: ChatRequest, use: ToolUse) -> str:
 async def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
     card, use = state.card(fields.model), fields.tool_use()
     prompt = await state.encode(fields.prompt(use))
+    prompt = fields.truncated(prompt, fields.new_tokens, card)
     check_context([prompt], fields.new_tokens, card)
     plan = plan_answer(state.engine, card, use, prompt)
     params = sampling_params(

@@ -104,6 +104,8 @@ class ResponseRequest(SamplingFields):
         "background": empty,
         "moderation": never,
         "n": lambda value: value == 1,
+        "truncate_prompt_tokens": never,  # `truncation` leaves whole items out
+        "truncation_side": never,
         **dict.fromkeys(("functions", "response_format", "logprobs", "echo"), empty),
     }
     ignored: ClassVar[frozenset[str]] = (IGNORED - {"store", "metadata"}) | {

@@ -9,6 +9,7 @@ of how they were measured.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,12 @@ def rows(lines: list[dict[str, Any]]) -> list[Row]:
                     label = f"{model} {line['dtype']}, {batch}, {phase}"
                     for peer, ratio in figures.get("ratio", {}).items():
                         found.setdefault(label, {})[peer] = ratio[phase]
-    return list(found.items())
+    return sorted(found.items(), key=lambda row: _natural(row[0]))
+
+
+def _natural(label: str) -> list[tuple[int, str]]:
+    """For sorting: numbers by their size."""
+    return [(int(n or 0), text) for text, n in re.findall(r"(\D*)(\d*)", label)]
 
 
 def picture(table: list[Row]) -> str:

@@ -90,7 +90,7 @@ def test_chat_and_responses_keep_reasoning_apart(thinking_server: str) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_g54_what_follows_thoughts_is_the_answer(reciting_server: str, stream: bool) -> None:
-    def ask(shown: bool) -> list[types.GenerateContentResponse]:
+    def ask(shown: bool) -> list[Any]:
         config = types.GenerateContentConfig(
             thinking_config=types.ThinkingConfig(include_thoughts=shown)
         )
@@ -103,7 +103,7 @@ def test_g54_what_follows_thoughts_is_the_answer(reciting_server: str, stream: b
         with genai.Client(api_key="x", http_options={"base_url": reciting_server}) as client:
             chunks = ask(shown)
         parts: list[Any] = [
-            part for chunk in chunks for part in (chunk.candidates or [])[0].content.parts or ()
+            part for chunk in chunks for part in chunk.candidates[0].content.parts or ()
         ]
         assert "".join(part.text for part in parts if part.thought) == (THOUGHT if shown else "")
         assert "".join(part.text for part in parts if not part.thought) == ANSWER

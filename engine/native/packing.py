@@ -6,11 +6,15 @@ a pair of bfloat16 of each column at a time. Knows nothing of what the weights a
 
 from __future__ import annotations
 
+import mmap
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from engine.native.kernels import DTYPES, LANES, Linear
+
+_LARGE_PAGE = 2**21
 
 
 class PackedWeights:
@@ -32,7 +36,7 @@ class PackedWeights:
         if int8:
             weight, scale = rounded(weight)
         units = functional.pad(weight, (0, 0, 0, spare)).view(-1, LANES, into // step, step)
-        self.weight = units.transpose(1, 2).contiguous()
+        self.weight = in_large_pages(units.transpose(1, 2))
         self.bias, self.scale = (
             None if values is None else functional.pad(values.float(), (0, spare))
             for values in (bias, scale)
@@ -54,6 +58,23 @@ def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
     exact = weight.float()
     scale = exact.abs().amax(1).clamp_(min=torch.finfo(torch.float32).tiny) / 127
     return (exact / scale.unsqueeze(1)).round_().to(torch.int8), scale
+
+
+def in_large_pages(values: Tensor) -> Tensor:
+    """A contiguous copy, in pages of 2 MiB where it fills several of them.
+
+    A product of one row reads weights as fast as the memory gives them; looking up small pages
+    then takes a tenth of its time.
+    """
+    if values.nbytes < 4 * _LARGE_PAGE:
+        return values.contiguous()
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    room = mmap.mmap(-1, values.nbytes + _LARGE_PAGE, flags=flags)
+    room.madvise(mmap.MADV_HUGEPAGE)
+    whole = torch.frombuffer(room, dtype=torch.uint8)
+    first = -whole.data_ptr() % _LARGE_PAGE
+    copy = whole[first : first + values.nbytes].view(values.dtype).view(values.shape)
+    return copy.copy_(values)
 
 
 def in_turn(first: Tensor, second: Tensor) -> Tensor:

@@ -49,10 +49,14 @@ def bandwidths(device: str) -> dict[str, float]:
     """GB/s of reading and of copying (bytes read plus bytes written)."""
     source = torch.ones(STREAM_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    return {
-        "read": STREAM_BYTES / seconds(source.sum, device) / 1e9,
-        "copy": 2 * STREAM_BYTES / seconds(lambda: target.copy_(source), device) / 1e9,
-    }
+    copy = 2 * STREAM_BYTES / seconds(lambda: target.copy_(source), device) / 1e9
+    reads = [seconds(source.sum, device)]
+    library = built_library() if device == "cpu" else None
+    if library is not None:  # a product of one row reads more evenly than torch's sum
+        kernels, packed = Kernels(library), PackedWeights(source.view(-1, 4096), None)
+        row = torch.ones(1, 4096)
+        reads.append(seconds(lambda: kernels.linear(packed.linear, row), device))
+    return {"read": STREAM_BYTES / min(reads) / 1e9, "copy": copy}
 
 
 def matmul_rates(dtype: torch.dtype, device: str) -> dict[str, float]:

@@ -22,7 +22,7 @@ from server.answer import Event, Words
 from server.reasoning import CLOSE, ReasoningParser, Thinking, thinking_after
 from server.tool_calls import ToolCallParser
 from server.tool_formats import FORMATS, ToolFormat
-from server.tool_grammar import UncombinableGrammar, calls_grammar
+from server.tool_grammar import UncombinableGrammar, calls_grammar, fields_by_line
 from server.tools import ToolUse
 
 _PROMPT_END = 16  # tokens that show whether a prompt opens or ends reasoning
@@ -67,6 +67,13 @@ class AnswerPlan(msgspec.Struct, frozen=True):
         if answer is None or self.thinking is Thinking.NEVER:
             return answer
         return msgspec.structs.replace(answer, after=CLOSE)
+
+    def fields_by_line(self, params: SamplingParams, answer_field: str) -> dict[int, str]:
+        """Where in the request the lines of the grammar in bound parameters come from, as far as
+        tools are in it. `answer_field` says what the answer's words must be."""
+        if self.form is None or params.grammar is None:
+            return {}
+        return fields_by_line(params.grammar, self.use, answer_field)
 
     def reader(self) -> AnswerReader:
         """A reader of one sample."""

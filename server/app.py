@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Match
 
 from engine import Engine, EngineError
 from server import ops
@@ -27,6 +28,9 @@ from server.state import AppState, create_state
 
 _THIS_MACHINE = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
 """Pages served by this machine; any other page could use the server behind its user's back."""
+
+_METHODS = ("GET", "POST", "DELETE")
+"""All that any route has."""
 
 
 def create_app(engine: Engine, settings: ServerSettings, state: AppState | None = None) -> FastAPI:
@@ -67,7 +71,7 @@ def create_app(engine: Engine, settings: ServerSettings, state: AppState | None 
         CORSMiddleware,
         allow_origins=settings.cors_origin,
         allow_origin_regex=_THIS_MACHINE,
-        allow_methods=["GET", "POST", "DELETE"],
+        allow_methods=_METHODS,
         allow_headers=["*"],  # answered by naming those that were asked for
         expose_headers=["x-request-id", "retry-after", "retry-after-ms"],
     )
@@ -91,11 +95,24 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         problem = PathNotFound(request.method, request.url.path)
     elif error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
-        problem = MethodNotAllowed(request.method, request.url.path, allow)
+        problem = MethodNotAllowed(request.method, request.url.path, _allowed_methods(request))
     else:
         problem = BadBody(str(error.detail))
     return error_response(request.scope, problem)
+
+
+def _allowed_methods(request: Request) -> str:
+    """The methods that this path has, which may be those of several routes; the router names the
+    first one's only."""
+    if gemini.is_call(request.scope["path"]):
+        return "POST"
+    app: FastAPI = request.app
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return ", ".join(
+        method
+        for method, scope in scopes.items()
+        if any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+    )
 
 
 async def _on_client_gone(_request: Request, _error: Exception) -> Response:

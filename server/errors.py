@@ -16,6 +16,7 @@ Dialects pass their own field names, so that `max_new_tokens` never reaches a ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -224,15 +225,29 @@ _OPENAI: tuple[tuple[type[EngineError], int, str, _Code], ...] = (
 )
 
 
+_LINE = re.compile(r"at ([0-9]+)\([0-9]+\): ")
+"""How a complaint begins that is about one line of a grammar."""
+
+
 @contextmanager
-def naming_grammar(field: str) -> Generator[None, None, None]:
-    """What the engine has against a grammar is said of the caller's `field`."""
+def naming_grammar(
+    field: str, fields_by_line: Mapping[int, str] | None = None
+) -> Generator[None, None, None]:
+    """What the engine has against a grammar is said of the caller's `field`.
+
+    `fields_by_line` are the fields that single lines of the grammar were made of, from line one:
+    what the engine has against such a line is said of its field.
+    """
     try:
         yield
     except InvalidParameter as error:
         if error.parameter != "grammar":
             raise
-        raise InvalidParameter(field, error.value, error.reason) from error
+        name, reason = field, error.reason
+        found = _LINE.match(reason)
+        if found is not None and fields_by_line and int(found[1]) in fields_by_line:
+            name, reason = fields_by_line[int(found[1])], reason[found.end() :]
+        raise InvalidParameter(name, error.value, reason) from error
     except UnsupportedParameter as error:
         if error.parameter != "grammar":
             raise

@@ -64,6 +64,15 @@ def calls_grammar(
     return Grammar("lark", start + "".join(rules))
 
 
+def fields_by_line(grammar: Grammar, use: ToolUse, answer_field: str) -> dict[int, str]:
+    """Where in the request the lines of a grammar of calls come from, those that come from there;
+    the first line is 1. `answer_field` is where the answer's own grammar stands."""
+    heads = {f"call_{i}": tool.field for i, tool in enumerate(use.callable)}
+    heads["answer"] = answer_field
+    lines = enumerate(grammar.text.split("\n"), 1)
+    return {i: heads[head] for i, line in lines if (head := line.partition(":")[0]) in heads}
+
+
 def _marked(form: ToolFormat, parallel: bool) -> list[str]:
     """What follows the opening mark."""
     if form.is_list:

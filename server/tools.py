@@ -37,6 +37,7 @@ class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call. `schema` is a JSON schema of its arguments.
 
     `strict`: what of the schema cannot be enforced is refused, rather than passed over.
+    `field` is where in its request the schema stands, for errors.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Tool(msgspec.Struct, frozen=True):
     schema: dict[str, object] = msgspec.field(default_factory=no_arguments)
     strict: bool = False
     custom: bool = False  # takes a text, which stands as `input` in its arguments
+    field: str = "tools"
 
     def for_template(self) -> dict[str, object]:
         """The tool as chat templates expect it."""
@@ -63,6 +65,11 @@ class ToolUse(msgspec.Struct, frozen=True):
     required: bool = False
     parallel: bool = True
     named: bool = False
+
+    @property
+    def field(self) -> str:
+        """Where in the request the schemas of the callable tools stand."""
+        return self.callable[0].field if len(self.callable) == 1 else "tools"
 
     def is_custom(self, name: str) -> bool:
         """Whether the tool of this name takes a text."""

@@ -8,11 +8,12 @@ network nor `transformers`.
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 Family = Literal["llama", "mistral", "qwen2", "qwen3"]
 
@@ -64,6 +65,27 @@ def make_tiny_model(
     _write_json(directory / "generation_config.json", {"eos_token_id": ends})
     _write_weights(directory, _random_weights(config, seed, dtype), shards)
     write_byte_tokenizer(directory)
+    return directory
+
+
+def make_reciting_model(directory: Path, text: str) -> Path:
+    """Write a tiny model that says one text after every newline, and ends; return its directory.
+
+    Each byte follows from the one before it alone, so `text` must be ASCII without a character that
+    comes twice. Nothing is added to the embeddings on their way to the head.
+    """
+    make_tiny_model(directory, tie_word_embeddings=False)
+    chain = [*f"\n{text}".encode(), END_OF_TURN]
+    assert len(set(chain)) == len(chain), "a character comes twice"
+    weights = load_file(directory / "model.safetensors")
+    embedded, head = weights["model.embed_tokens.weight"], weights["lm_head.weight"]
+    for name, values in weights.items():
+        if name.endswith(("o_proj.weight", "down_proj.weight")) or values is embedded:
+            values.zero_()
+    head.zero_()
+    for place, (token, following) in enumerate(pairwise(chain)):
+        embedded[token, place], head[following, place] = 1, 10
+    _write_weights(directory, weights, 1)
     return directory
 
 

@@ -34,40 +34,53 @@ struct Linear {
   int64_t in, out;
 };
 
+// What is fetched meanwhile: `bytes` from `at` on with every step of a sum.
+struct Ahead {
+  const char* at;
+  int64_t bytes;
+};
+
 // `R` rows times `C` units; `sums` is [R, COLUMNS]. W: the weights' type.
 template <class T, int R, int C, class W>
-void multiply(const T* x, const W* weights, int64_t in, Floats* sums) {
+void multiply(const T* x, const W* weights, int64_t in, Ahead ahead, Floats* sums) {
   Floats sum[R][C] = {};
-  for (int64_t k = 0; k < in; k += STEP<T>)
+  for (int64_t k = 0; k < in; k += STEP<T>) {
+    if (R > 2) {
+      __builtin_prefetch(ahead.at, 0, 2);
+      __builtin_prefetch(ahead.at + 64, 0, 2);
+      ahead.at += ahead.bytes;
+    }
     for (int r = 0; r < R; ++r)
       for (int c = 0; c < C; ++c)
         sum[r][c] =
             multiply_add(sum[r][c], x + r * in + k, terms(weights + (c * in + k) * LANES, T()));
+  }
   for (int r = 0; r < R; ++r)
     for (int c = 0; c < C; ++c) sums[r * COLUMNS + c] = sum[r][c];
 }
 
 template <class T, int C, class W>
-void multiply_rows(const T* x, int64_t rows, const W* weights, int64_t in, Floats* sums) {
+void multiply_rows(const T* x, int64_t rows, const W* weights, int64_t in, Ahead ahead,
+                   Floats* sums) {
   switch (rows) {
-    case 1: return multiply<T, 1, C>(x, weights, in, sums);
-    case 2: return multiply<T, 2, C>(x, weights, in, sums);
+    case 1: return multiply<T, 1, C>(x, weights, in, ahead, sums);
+    case 2: return multiply<T, 2, C>(x, weights, in, ahead, sums);
 #ifdef __AVX512F__
-    case 3: return multiply<T, 3, C>(x, weights, in, sums);
-    case 4: return multiply<T, 4, C>(x, weights, in, sums);
-    case 5: return multiply<T, 5, C>(x, weights, in, sums);
+    case 3: return multiply<T, 3, C>(x, weights, in, ahead, sums);
+    case 4: return multiply<T, 4, C>(x, weights, in, ahead, sums);
+    case 5: return multiply<T, 5, C>(x, weights, in, ahead, sums);
 #endif
-    default: return multiply<T, MAX_ROWS, C>(x, weights, in, sums);
+    default: return multiply<T, MAX_ROWS, C>(x, weights, in, ahead, sums);
   }
 }
 
 template <class T, class W>
 void multiply_block(const T* x, int64_t rows, const W* weights, int64_t units, int64_t in,
-                    Floats* sums) {
+                    Ahead ahead, Floats* sums) {
   switch (units) {
-    case 1: return multiply_rows<T, 1>(x, rows, weights, in, sums);
-    case 2: return multiply_rows<T, 2>(x, rows, weights, in, sums);
-    default: return multiply_rows<T, COLUMNS>(x, rows, weights, in, sums);
+    case 1: return multiply_rows<T, 1>(x, rows, weights, in, ahead, sums);
+    case 2: return multiply_rows<T, 2>(x, rows, weights, in, ahead, sums);
+    default: return multiply_rows<T, COLUMNS>(x, rows, weights, in, ahead, sums);
   }
 }
 
@@ -108,11 +121,16 @@ void linear_of(const Linear& w, const W* weights, const T* x, int64_t rows, int6
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = count * block / blocks, end = count * (block + 1) / blocks;
         const T* from = x + (tile + row) * w.in;
+        // Several blocks of rows pass over a panel, the first from memory: its wait is shared out
+        // by fetching a part of the next panel with each of them.
+        const int64_t bytes = units * w.in * LANES * sizeof(W);
+        const Ahead next{reinterpret_cast<const char*>(panel) + bytes + block * bytes / blocks,
+                         blocks > 1 ? bytes / blocks / (w.in / STEP<T>) : 0};
         Floats sums[MAX_ROWS * COLUMNS];
         if (ready)
-          multiply_block(from, end - row, ready, units, w.in, sums);
+          multiply_block(from, end - row, ready, units, w.in, next, sums);
         else
-          multiply_block(from, end - row, panel, units, w.in, sums);
+          multiply_block(from, end - row, panel, units, w.in, next, sums);
         for (int64_t r = 0; r < end - row; ++r) {
           Floats* of_row = sums + r * COLUMNS;
           for (int64_t c = 0; c < units; ++c) {

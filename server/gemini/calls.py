@@ -6,7 +6,7 @@ The steps that plain and streamed calls share. Knows nothing of paths.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from engine import EngineError, ModelCard, TextDelta, TextPrompt
 from server.answer_plan import plan_answer
@@ -35,16 +35,19 @@ class Call:
         writer: ResponseWriter,
         deadline: Deadline,
         grammar_field: str,
+        fields_by_line: Mapping[int, str],
     ) -> None:
+        """The last two say where in the request its grammar comes from, for errors."""
         self.generation = generation
         self._grammar_field = grammar_field
+        self._fields_by_line = fields_by_line
         self._writer = writer
         self._deadline = deadline
 
     async def start(self) -> None:
         """Submit, and wait for the first result. Raises as `Generation.start`, and
         `DeadlineExceeded`."""
-        with naming_grammar(self._grammar_field):
+        with naming_grammar(self._grammar_field, self._fields_by_line):
             await self._deadline.keep(self.generation.start)
 
     async def whole(self) -> bytes:
@@ -92,8 +95,8 @@ async def open_call(
     prompt = await encode_prompt(state, request, use)
     check_output_kind(config)
     plan = plan_answer(state.engine, card, use, prompt)
-    field = "tools" if use.callable and not config.response_mime_type else grammar_field(config)
     params = fit(sampling_params(config), len(prompt), card.max_model_len)
+    field = use.field if use.callable and params.grammar is None else grammar_field(config)
     with naming_grammar(field):
         params = plan.bind(params)
     candidates = config.candidate_count or 1
@@ -113,7 +116,8 @@ async def open_call(
     generation = state.generation(
         [prompt], params, request_id=response_id, dialect="gemini", n=candidates
     )
-    return Call(generation, ResponseWriter(head), deadline, field)
+    lines = plan.fields_by_line(params, grammar_field(config))
+    return Call(generation, ResponseWriter(head), deadline, field, lines)
 
 
 async def encode_prompt(

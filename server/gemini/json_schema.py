@@ -9,7 +9,6 @@ compiles the schema passes over what it cannot enforce. Knows nothing of grammar
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -35,13 +34,13 @@ _RENAMED = {
     "property_ordering": "propertyOrdering",
     "additional_properties": "additionalProperties",
 }
-_OWN_DEFS = re.compile("^#/defs/")
-"""How references begin whose definitions are renamed."""
 _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
 _BOUNDS = ("minimum", "maximum")
 _ONE = ("items", "additionalProperties")
 _MANY = ("anyOf", "allOf", "prefixItems")
 _NAMED = ("properties", "$defs", "definitions")
+_NAMES_AFTER = {**dict.fromkeys(_ONE, 0), **dict.fromkeys((*_MANY, *_NAMED), 1)}
+"""Keyword of a pointer -> how many names or numbers stand between it and the next keyword."""
 _NOT_ENFORCED = ("example", "default", "title", "description", "$schema", "x-guidance")
 
 
@@ -66,7 +65,7 @@ def json_schema_of(value: object, path: str, depth: int = 0) -> dict[str, Any]:
     for key in (key for key in _BOUNDS if key in fields):
         fields[key] = _number(fields[key], f"{path}.{key}")
     if isinstance(fields.get("$ref"), str):
-        fields["$ref"] = _OWN_DEFS.sub("#/$defs/", fields["$ref"])
+        fields["$ref"] = _reference(fields["$ref"])
     if "enum" in fields:
         fields["enum"] = _enum(fields["enum"], fields.get("type"), f"{path}.enum")
     if "properties" in fields:
@@ -137,6 +136,22 @@ def _number(value: object, path: str) -> float:
     if not math.isfinite(number):
         raise _invalid(path, f"expected a number, but got '{value[:60]}'.")
     return int(number) if number.is_integer() else number
+
+
+def _reference(value: str) -> str:
+    """A reference into the schema itself, with the keywords on its way renamed as they are there.
+    Names of definitions and properties stay as they are, and so does all behind another keyword."""
+    start, *steps = value.split("/")
+    if start != "#":
+        return value
+    names = 0.0
+    for place, step in enumerate(steps):
+        if names:
+            names -= 1
+        else:
+            steps[place] = _RENAMED.get(step, step)
+            names = _NAMES_AFTER.get(steps[place], math.inf)
+    return "/".join([start, *steps])
 
 
 def _ordered(properties: Mapping[str, Any], ordering: object) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any, ClassVar, TypeVar, cast
 import msgspec
 
 from engine import InvalidRequest
+from server.unknown_fields import UnknownFields
 
 INT64 = (-(2**63), 2**63 - 1)
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
@@ -41,32 +42,32 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 class Place(msgspec.Struct, frozen=True):
     """Where in the request a value stands, for errors: `contents[0].parts`; "" is the root.
 
-    `strict` makes unknown field names an error.
+    `unknown` is told of unknown field names.
     """
 
     path: str
-    strict: bool
+    unknown: UnknownFields
 
     def field(self, name: str) -> Place:
         """The place of a field of this one."""
-        return Place(f"{self.path}.{name}" if self.path else name, self.strict)
+        return Place(f"{self.path}.{name}" if self.path else name, self.unknown)
 
     def item(self, index: int) -> Place:
         """The place of an element of this one."""
-        return Place(f"{self.path}[{index}]", self.strict)
+        return Place(f"{self.path}[{index}]", self.unknown)
 
 
 Reader = Callable[[Any, Place], Any]
 
 
-def read(kind: type[RecordT], value: object, *, strict: bool = False) -> RecordT:
+def read(kind: type[RecordT], value: object, unknown: UnknownFields) -> RecordT:
     """Read a decoded JSON object as a `kind`.
 
     Raises:
-        InvalidRequest: a value doesn't fit its field, or `strict` and a name is unknown; its
-            `parameter` is the field's path in snake_case.
+        InvalidRequest: a value doesn't fit its field, or a name is `unknown` and that is refused;
+            its `parameter` is the field's path in snake_case.
     """
-    return _read_record(kind, value, Place("", strict))
+    return _read_record(kind, value, Place("", unknown))
 
 
 def _invalid(at: Place, kind: str, value: object) -> InvalidRequest:
@@ -85,8 +86,7 @@ def _read_record(kind: type[RecordT], value: object, at: Place) -> RecordT:
     for key, item in cast("dict[str, object]", value).items():
         name = names.get(key)
         if name is None:
-            if at.strict:
-                raise _unknown(at, key)
+            at.unknown.found(at.field(key).path, _unknown(at, key))
         elif item is not None:
             found[name] = readers[name](item, at.field(name))
     return kind(**found)

@@ -66,6 +66,12 @@ def create_router(state: AppState) -> APIRouter:
     return router
 
 
+def is_call(path: str) -> bool:
+    """Whether a path ends with a verb of the Gemini API: such paths are posted to only."""
+    verb = parse_call(path).verb
+    return verb in _HANDLERS or verb in _VERBS_NOT_OFFERED
+
+
 def _endpoint(
     state: AppState, handler: Callable[[AppState, Request], Awaitable[Response]]
 ) -> Callable[[Request], Awaitable[Response]]:
@@ -113,13 +119,13 @@ async def _stream(state: AppState, card: ModelCard, request: Request) -> Respons
 async def _open(state: AppState, card: ModelCard, request: Request) -> Call:
     deadline = Deadline(parse_timeout(request.headers.get("x-server-timeout")))
     body = await read_json(request, any_type=True)
-    message = read(GenerateContentRequest, body, strict=state.settings.strict_fields)
+    message = read(GenerateContentRequest, body, state.unknown_fields)
     return await open_call(state, card, message, deadline)
 
 
 async def _count_tokens(state: AppState, card: ModelCard, request: Request) -> Response:
     body = await read_json(request, any_type=True)
-    message = read(CountTokensRequest, body, strict=state.settings.strict_fields)
+    message = read(CountTokensRequest, body, state.unknown_fields)
     counted = message.generate_content_request or message
     count = len(await encode_prompt(state, counted, tool_use_of(counted)))
     details = [{"modality": "TEXT", "tokenCount": count}]
@@ -145,8 +151,7 @@ async def _list_tuned_models(state: AppState, request: Request) -> Response:
 
 async def _get_model(state: AppState, request: Request) -> Response:
     path: str = request.scope["path"]
-    verb = parse_call(path).verb
-    if verb in _HANDLERS or verb in _VERBS_NOT_OFFERED:
+    if is_call(path):
         raise MethodNotAllowed(request.method, path, "POST")
     return _json(model_resource(state, parse_resource(path).model))
 

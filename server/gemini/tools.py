@@ -20,7 +20,7 @@ from server.gemini.schema import (
     FunctionDeclaration,
     GenerateContentRequest,
 )
-from server.tools import Tool, ToolUse, all_of, no_arguments, some_of
+from server.tools import Tool, ToolUse, all_of, some_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
 _CONFIG = "tool_config.function_calling_config"
@@ -78,10 +78,11 @@ def _tool(declaration: FunctionDeclaration, path: str) -> Tool:
     ]
     if len(given) > 1:
         raise _invalid(f"{path}.{given[1]}", f"it cannot be set together with {given[0]}.")
-    schema = no_arguments()
-    if given:
-        schema = json_schema_of(getattr(declaration, given[0]), f"{path}.{given[0]}")
-    return Tool(declaration.name, declaration.description, schema)
+    if not given:
+        return Tool(declaration.name, declaration.description)
+    field = f"{path}.{given[0]}"
+    schema = json_schema_of(getattr(declaration, given[0]), field)
+    return Tool(declaration.name, declaration.description, schema, field=field)
 
 
 def _check_allowed(names: tuple[str, ...], tools: tuple[Tool, ...]) -> None:

@@ -26,6 +26,7 @@ from server.openai.usage import usage_object
 from server.openai.wire import parse
 from server.openai.word_tokens import WordTokens
 from server.state import AppState
+from server.tools import ToolUse
 
 CHAT_NAMES = {**NAMES, "prompt": "messages"}
 
@@ -48,20 +49,22 @@ async def create_chat_completion(state: AppState, request: Request) -> Response:
         stream=fields.stream,
         answer=partial(_answer, job),
         frames=partial(frames, job),
-        names={**CHAT_NAMES, "grammar": grammar_field(fields)},
+        names={**CHAT_NAMES, "grammar": grammar_field(fields, job.plan.use)},
+        fields_by_line=job.fields_by_line,
     )
 
 
-def grammar_field(fields: ChatRequest) -> str:
+def grammar_field(fields: ChatRequest, use: ToolUse) -> str:
     """The field that says what the text must be."""
-    if fields.tools and not fields.has_grammar:
-        return "tools"
+    if use.callable and not fields.has_grammar:
+        return use.field
     return fields.grammar_field
 
 
 async def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
     card, use = state.card(fields.model), fields.tool_use()
     prompt = await state.encode(fields.prompt(use))
+    prompt = fields.truncated(prompt, fields.new_tokens, card)
     check_context([prompt], fields.new_tokens, card)
     plan = plan_answer(state.engine, card, use, prompt)
     params = sampling_params(
@@ -71,7 +74,7 @@ async def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
         logprobs=fields.logprob_count,
         prompt_logprobs=fields.prompt_logprobs,
     )
-    with naming_grammar(grammar_field(fields)):
+    with naming_grammar(grammar_field(fields, use)):
         params = plan.bind(params)
     kind = "chat.completion.chunk" if fields.stream else "chat.completion"
     head = new_head(kind, "chatcmpl", fields.model, card)
@@ -83,7 +86,8 @@ async def _prepare(state: AppState, fields: ChatRequest) -> ChatJob:
         request_id=str(head["id"]),
         dialect="openai",
     )
-    return ChatJob(state.engine, fields, head, prompt, plan, generation)
+    lines = plan.fields_by_line(params, fields.grammar_field)
+    return ChatJob(state.engine, fields, head, prompt, plan, generation, lines)
 
 
 def _answer(job: ChatJob, samples: list[Sample]) -> dict[str, object]:

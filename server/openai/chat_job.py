@@ -12,7 +12,8 @@ from server.openai.chat_schema import ChatRequest
 
 @dataclass(frozen=True)
 class ChatJob:
-    """The request: its fields, its prompt as ids, how its answer is read, its generation."""
+    """The request: its fields, its prompt as ids, how its answer is read, its generation, and where
+    in it the lines of its grammar come from."""
 
     engine: Engine
     fields: ChatRequest
@@ -20,6 +21,7 @@ class ChatJob:
     prompt: tuple[int, ...]
     plan: AnswerPlan
     generation: Generation
+    fields_by_line: dict[int, str]
 
     def finish(self, reason: FinishReason, *, called: bool) -> str:
         """The finish reason as this dialect says it; a call that the caller named is no news."""

@@ -8,8 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from engine import ChatPrompt, InvalidParameter
-from server.openai.generation_fields import GenerationFields, check_stream_fields
+from server.openai.generation_fields import GenerationFields, check_generation
 from server.openai.messages import ROLES, messages_of
+from server.openai.nested_fields import MESSAGES, PARTS, TOOL_CHOICE, TOOLS, Known, names
 from server.openai.sampling import IGNORED, REFUSED
 from server.openai.tools import ToolChoice, tool_choice_of, tool_use_of, tools_of
 from server.openai.wire import Inert, Integer, empty, never
@@ -126,6 +127,13 @@ class ChatRequest(GenerationFields):
         "verbosity",
         "prediction",  # a hint for speed
     }
+    nested: ClassVar[Mapping[str, Known]] = {
+        **GenerationFields.nested,
+        "messages": MESSAGES,
+        "tools": TOOLS,
+        "tool_choice": TOOL_CHOICE,
+        "prediction": names("type", content=PARTS),
+    }
 
     messages: Messages
     max_tokens: Annotated[
@@ -188,7 +196,7 @@ def reasoning_args(effort: str | None) -> dict[str, object]:
 
 def check_chat(fields: ChatRequest, body: Mapping[str, Any]) -> None:
     """Refuse fields that contradict each other. Raises `InvalidParameter`."""
-    check_stream_fields(fields, body)
+    check_generation(fields, body)
     if fields.top_logprobs and not fields.logprobs:
         reason = "it needs 'logprobs' to be true."
         raise InvalidParameter("top_logprobs", fields.top_logprobs, reason)

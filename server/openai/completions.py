@@ -73,7 +73,8 @@ class _Job:
 async def _prepare(state: AppState, fields: CompletionRequest) -> _Job:
     card = state.card(fields.model)
     forms = prompts_of(fields.prompt, add_special_tokens=fields.add_special_tokens)
-    prompts = [await state.encode(form) for form in forms]
+    encoded = [await state.encode(form) for form in forms]
+    prompts = [fields.truncated(prompt, fields.new_tokens, card) for prompt in encoded]
     check_context(prompts, fields.new_tokens, card)
     ranked = fields.candidates > fields.n
     params: SamplingParams = sampling_params(

@@ -10,7 +10,7 @@ from pydantic import Field, WithJsonSchema
 from engine import InvalidParameter, TextPrompt, TokenPrompt
 from server.body import json_type
 from server.errors import InvalidType
-from server.openai.generation_fields import GenerationFields, check_stream_fields
+from server.openai.generation_fields import GenerationFields, check_generation
 from server.openai.sampling import REFUSED
 from server.openai.wire import Inert, Integer, empty
 
@@ -66,7 +66,7 @@ class CompletionRequest(GenerationFields):
 
 def check_completion(fields: CompletionRequest, body: Mapping[str, Any]) -> None:
     """Refuse fields that contradict each other. Raises `InvalidParameter`."""
-    check_stream_fields(fields, body)
+    check_generation(fields, body)
     if fields.candidates < fields.n:
         reason = f"integer below minimum value. Expected a value >= 'n' ({fields.n})."
         raise InvalidParameter("best_of", fields.candidates, reason, minimum=fields.n)

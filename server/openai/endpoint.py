@@ -45,14 +45,17 @@ async def reply(
     answer: Callable[[list[Sample]], object],
     frames: Callable[[], AsyncIterator[bytes]],
     names: Mapping[str, str],
+    fields_by_line: Mapping[int, str] | None = None,
 ) -> Response:
     """Run a generation and write it: `answer` makes the whole body, `frames` the stream's.
+
+    `fields_by_line`: as `naming_grammar` takes it.
 
     Raises:
         EngineError: anything that goes wrong before the first result.
         ClientGone: the client left.
     """
-    with naming_grammar(names["grammar"]):
+    with naming_grammar(names["grammar"], fields_by_line):
         if not stream:
             samples = await run_until_disconnect(request, generation.collect(), generation.abort)
             return json_response(answer(samples))

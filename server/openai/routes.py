@@ -9,8 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from server.dialects import dialect_of
+from server.errors import MethodNotAllowed
 from server.gemini.models import find_model, model_page
 from server.gemini.paths import bare_model_id
+from server.gemini.routes import is_call
 from server.model_list import union_model
 from server.openai.chat import CHAT_NAMES, create_chat_completion
 from server.openai.chat_schema import ChatRequest
@@ -129,6 +131,8 @@ def _add_models(router: APIRouter, prefix: str, state: AppState, *, shown: bool)
 
     async def model(request: Request) -> Response:
         name: str = request.path_params["name"]
+        if is_call(request.scope["path"]):
+            raise MethodNotAllowed(request.method, request.scope["path"], "POST")
         if dialect_of(request.scope) == "gemini":  # whose names mean the served model, too
             return json_response(union_model(find_model(state, name), bare_model_id(name)))
         return json_response(get_model(state, name))

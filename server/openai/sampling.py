@@ -30,7 +30,7 @@ from server.openai.structured_fields import (
     LlamaSchema,
     StructuredOutputs,
 )
-from server.openai.wire import Body, Inert, Integer, above, below, empty, never
+from server.openai.wire import Body, Inert, Integer, above, below, empty
 
 MAX_STOPS = 64
 INT64 = 2**63
@@ -43,11 +43,10 @@ NAMES: Mapping[str, str] = {
 
 REFUSED: Mapping[str, Inert] = {
     "grammar": empty,  # another server's own notation
-    "bad_words": empty,
+    "bad_words": empty,  # of several tokens each: a ban that depends on what was drawn before
     "logits_processors": empty,
     "use_beam_search": empty,
     "length_penalty": lambda value: value == 1,
-    "truncate_prompt_tokens": never,
     "spaces_between_special_tokens": lambda value: value is True,
     "logprob_token_ids": empty,
     "n_probs": empty,

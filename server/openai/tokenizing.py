@@ -5,7 +5,8 @@ The shapes are vLLM's, which evaluation tools probe for. Knows nothing of genera
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -16,6 +17,7 @@ from server.body import read_json
 from server.errors import MissingParameter
 from server.openai.chat_schema import Messages, Tools
 from server.openai.endpoint import json_response
+from server.openai.nested_fields import MESSAGES, TOOLS, Known
 from server.openai.tokens import token_text
 from server.openai.wire import Body, Integer, parse
 from server.state import AppState
@@ -23,6 +25,8 @@ from server.state import AppState
 
 class TokenizeRequest(Body):
     """A text, or a conversation for the chat template."""
+
+    nested: ClassVar[Mapping[str, Known]] = {"messages": MESSAGES, "tools": TOOLS}
 
     model: str | None = None
     prompt: str | None = None

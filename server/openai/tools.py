@@ -110,7 +110,7 @@ def function_of(value: object, path: str) -> Tool:
     if not isinstance(strict, bool):
         raise InvalidType(f"{path}.strict", "a boolean", json_type(strict))
     schema = fields_of(fields.get("parameters", no_arguments()), f"{path}.parameters")
-    return Tool(name, description, schema, strict)
+    return Tool(name, description, schema, strict, field=f"{path}.parameters")
 
 
 def tool_choice_of(value: object) -> ToolChoice:

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from engine import EngineError, InvalidParameter, UnsupportedParameter
 from server.body import json_type
 from server.errors import InvalidType, MissingParameter
+from server.openai.nested_fields import Known, names, unknown_in
 from server.unknown_fields import UnknownFields
 
 Inert = Callable[[Any], bool]
@@ -32,7 +33,8 @@ Integer = Annotated[int, BeforeValidator(_integral)]
 
 
 class Body(BaseModel):
-    """A request body. Subclasses name the fields they refuse and those without any effect."""
+    """A request body. Subclasses name the fields they refuse and those without any effect, and
+    what is known inside of fields that are objects."""
 
     model_config = ConfigDict(
         strict=True,
@@ -46,6 +48,7 @@ class Body(BaseModel):
     refused: ClassVar[Mapping[str, Inert]] = {}
     ignored: ClassVar[frozenset[str]] = frozenset()
     aliases: ClassVar[Mapping[str, str]] = {}
+    nested: ClassVar[Mapping[str, Known]] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -72,9 +75,18 @@ def parse(kind: type[B], body: dict[str, Any], unknown: UnknownFields) -> B:
     """
     _check_extras(kind, body, unknown)
     try:
-        return kind.model_validate(body)
+        fields = kind.model_validate(body)
     except pydantic.ValidationError as error:
         _raise_first(error.errors(include_url=False))
+    for name, known in kind.nested.items():  # by now all that is refused by name has been
+        for path in unknown_in(body.get(name), known, name):
+            unknown.found(path)
+    return fields
+
+
+def names_of(kind: type[Body]) -> Known:
+    """The fields of a body that stands in another one."""
+    return names(*kind.model_fields, *kind.refused, *kind.ignored, *kind.aliases)
 
 
 def _check_extras(kind: type[Body], body: dict[str, Any], unknown: UnknownFields) -> None:

@@ -14,7 +14,7 @@ import jsonschema
 import openai
 import pytest
 from google import genai
-from google.genai import types
+from google.genai import errors, types
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -152,6 +152,49 @@ DECLARED = types.Tool(
         types.FunctionDeclaration(name="clock", description="The time"),
     ]
 )
+
+
+BAD: dict[str, Any] = {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_bad_schema_is_named_by_its_place(chat: openai.OpenAI, stream: bool) -> None:
+    function = {"name": "bad", "parameters": BAD, "strict": True}
+    tools: Any = [*TOOLS, {"type": "function", "function": function}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat.chat.completions.create(
+            model="diglot-mini",
+            messages=[{"role": "user", "content": "Hello!"}],
+            tools=tools,
+            stream=stream,
+        )
+    assert caught.value.param == "tools[2].function.parameters"
+    assert "unclosed group" in caught.value.message
+    flat: Any = [{"type": "function", "name": "clock"}, {"type": "function", **function}]
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat.responses.create(model="diglot-mini", input="Hello!", tools=flat, stream=stream)
+    assert caught.value.param == "tools[1].parameters"
+    form: Any = {"type": "json_schema", "name": "x", "schema": BAD, "strict": True}
+    with pytest.raises(openai.BadRequestError) as caught:
+        chat.responses.create(
+            model="diglot-mini", input="Hello!", text={"format": form}, stream=stream
+        )
+    assert caught.value.param == "text.format.schema"
+
+
+def test_a_bad_schema_of_gemini_is_named_by_its_place(gemini: genai.Client) -> None:
+    bad = types.FunctionDeclaration(name="bad", parameters_json_schema=BAD)
+    tools: Any = [DECLARED, types.Tool(function_declarations=[bad])]
+    with pytest.raises(errors.ClientError) as caught:
+        gemini.models.generate_content(
+            model="diglot-mini",
+            contents="Hello!",
+            config=types.GenerateContentConfig(tools=tools),
+        )
+    details: Any = caught.value.details
+    [violation] = details["error"]["details"][0]["fieldViolations"]
+    # The SDK puts all declarations into one tool.
+    assert violation["field"] == "tools[0].function_declarations[2].parameters_json_schema"
 
 
 def test_g50_g51_a_call_its_result_and_the_answer(gemini: genai.Client) -> None:

@@ -1,6 +1,8 @@
 """Five hundred seeded generations at temperature 1.5 over twelve schemas, in both dialects.
 
-Whatever is complete must satisfy its schema, by the judgement of an independent validator.
+Whatever is complete must satisfy its schema, by the judgement of an independent validator; and
+nearly all must be complete: a schema of bounded parts ends within the limit of tokens, and
+recursion ends where the model leaves the next node out.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import pytest
 
 MODEL = "diglot-mini"
 SEEDS = 42  # times twelve schemas is 504
+LEAST_COMPLETE = 36  # of them; 41 of the recursive schema and all 42 of the others were
 NODE = {
     "type": "object",
     "properties": {
         "v": {"type": "integer", "minimum": 0, "maximum": 9},
         "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
     },
-    "required": ["v", "next"],
+    "required": ["v"],
     "additionalProperties": False,
 }
 
@@ -138,4 +141,4 @@ def test_whatever_is_complete_fits(live_server: str, name: str) -> None:
 
     with httpx.Client(base_url=live_server, timeout=120) as http, ThreadPoolExecutor(16) as pool:
         done = sum(pool.map(complete, range(SEEDS)))
-    assert done >= 5, "the rest was cut at the limit of tokens"
+    assert done >= LEAST_COMPLETE, f"only {done} of {SEEDS} were complete"

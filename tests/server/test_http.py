@@ -190,6 +190,28 @@ def test_paths_and_methods() -> None:
     assert wrong.error["type"] == "invalid_request_error"
 
 
+GEMINI_CALL = f"/v1beta/models/{MODEL}:countTokens"
+PATHS = (
+    *("/health", "/metrics", "/v1/completions", "/v1/chat/completions", "/v1/embeddings"),
+    *("/v1/tokenize", "/v1/detokenize", "/v1/tokenizer_info", "/v1/models", f"/v1/models/{MODEL}"),
+    *("/v1/responses", "/v1/responses/x", "/v1/responses/x/input_items", "/v1/responses/x/cancel"),
+    *("/responses/x", "/v1beta/openai/responses/x", "/v1/responses/compact", "/v1/responses/x/"),
+    *("/v1beta/models", f"/v1beta/models/{MODEL}", "/v1beta/tunedModels", GEMINI_CALL),
+    *(f"/v1/models/{MODEL}:generateContent", f"/v1beta/tunedModels/{MODEL}:generateContent"),
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_allow_names_every_method_that_a_path_has(path: str) -> None:
+    client = Client()
+    methods = ("GET", "POST", "DELETE", "PUT", "PATCH")
+    replies = {method: client.request(method, path, json={}) for method in methods}
+    refused = {method: reply for method, reply in replies.items() if reply.status == 405}
+    assert {"PUT", "PATCH"} <= refused.keys()
+    allowed = {reply.headers["allow"] for reply in refused.values()}
+    assert allowed == {", ".join(method for method in methods if method not in refused)}
+
+
 @pytest.mark.parametrize("prefix", ["/v1", "", "/v1beta/openai"])
 @pytest.mark.parametrize("end", ["", "/"])
 def test_prefixes_and_trailing_slashes(prefix: str, end: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from engine import Grammar
+from engine import Grammar, InvalidParameter
+from server.errors import naming_grammar
 from server.tool_formats import FORMATS
-from server.tool_grammar import UncombinableGrammar, calls_grammar
+from server.tool_grammar import UncombinableGrammar, calls_grammar, fields_by_line
 from server.tools import Tool, ToolUse, all_of, some_of
-from tests.engine.grammar.samples import accepts
+from tests.engine.grammar.samples import accepts, matcher
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = (Tool("weather", "", CITY), Tool("now"))
@@ -89,6 +91,43 @@ def test_an_answer_of_its_own_form_or_calls(answer: Grammar, text: str) -> None:
         assert legal(form, all_of(TOOLS), text, answer)
         assert legal(form, all_of(TOOLS), call, answer)
         assert not legal(form, all_of(TOOLS), "hm", answer)
+
+
+BAD = Tool("bad", "", {"properties": {"a": {"type": "strin"}}}, field="tools[1].parameters")
+
+
+@pytest.mark.parametrize("after", ["", "</think>"])
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("answer", [None, Grammar("choice", '["a\\nb", "c"]')])
+@pytest.mark.parametrize("form", ["hermes", "mistral"])
+def test_a_bad_schema_is_found_by_the_line_of_the_complaint(
+    form: str, answer: Grammar | None, required: bool, after: str
+) -> None:
+    use = all_of((TOOLS[0], BAD, TOOLS[1]), required=required)
+    grammar = calls_grammar(FORMATS[form], use, answer, None)
+    assert grammar is not None
+    lines = fields_by_line(grammar, use, "response_format")
+    with pytest.raises(InvalidParameter) as caught, naming_grammar("tools", lines):
+        matcher(msgspec.structs.replace(grammar, after=after))
+    assert caught.value.parameter == BAD.field
+    assert caught.value.reason.endswith("JSON schema: Invalid type: strin")
+    assert not caught.value.reason.startswith("at ")
+
+
+def test_a_bad_answer_beside_calls_is_the_answers_fault() -> None:
+    use, answer = all_of(TOOLS), Grammar("json_schema", '{"type": "strin"}')
+    grammar = calls_grammar(FORMATS["hermes"], use, answer, None)
+    assert grammar is not None
+    lines = fields_by_line(grammar, use, "response_format")
+    with pytest.raises(InvalidParameter) as caught, naming_grammar("tools", lines):
+        matcher(grammar)
+    assert caught.value.parameter == "response_format"
+
+
+def test_without_a_line_it_is_the_only_tools_fault_or_that_of_all() -> None:
+    assert all_of((BAD,)).field == BAD.field
+    assert some_of((*TOOLS, BAD), ["bad"], required=True).field == BAD.field
+    assert all_of(TOOLS).field == "tools"
 
 
 def test_what_cannot_be_told_apart_is_not_combined() -> None:

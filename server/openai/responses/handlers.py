@@ -34,7 +34,7 @@ class Responses:
         fields, body = await self._read(request)
         job = await prepare(self._state, self._store, fields, body)
         answering, generation = Answering(job, self._store), job.generation
-        with naming_grammar(fields.text_field):
+        with naming_grammar(fields.grammar_or_tools_field, job.fields_by_line):
             if not fields.stream:
                 work = generation.collect()
                 [sample] = await run_until_disconnect(request, work, generation.abort)

@@ -31,7 +31,8 @@ from server.tools import ToolUse
 
 @dataclass(frozen=True)
 class ResponseJob:
-    """The request. `context` are all items up to its own input, which is `input`."""
+    """The request. `context` are all items up to its own input, which is `input`; `fields_by_line`
+    says where in it the lines of its grammar come from."""
 
     engine: Engine
     fields: ResponseRequest
@@ -40,6 +41,7 @@ class ResponseJob:
     context: tuple[Item, ...]
     plan: AnswerPlan
     generation: Generation
+    fields_by_line: dict[int, str]
 
     def output(self) -> Output:
         """An empty answer."""
@@ -91,12 +93,13 @@ async def prepare(
     )
     if fields.text.grammar is not None:
         params = msgspec.structs.replace(params, grammar=fields.text.grammar)
-    with naming_grammar(fields.text_field):
+    with naming_grammar(fields.grammar_or_tools_field):
         params = plan.bind(params)
     response_id = new_id("resp")
     generation = state.generation([prompt], params, request_id=response_id, dialect="openai")
     base = _base(response_id, fields, body)
-    return ResponseJob(state.engine, fields, base, items, context, plan, generation)
+    lines = plan.fields_by_line(params, fields.words_field)
+    return ResponseJob(state.engine, fields, base, items, context, plan, generation, lines)
 
 
 async def gather_items(

@@ -15,11 +15,13 @@ from engine import Grammar, InvalidParameter, UnsupportedParameter
 from server.body import json_type
 from server.errors import InvalidType, MissingParameter
 from server.openai.chat_schema import Choice, ReasoningEffort
+from server.openai.generation_fields import StreamOptions
+from server.openai.nested_fields import TEXT, TOOL_CHOICE, Known, flat_tools, items
 from server.openai.responses.input_items import Item, items_of
 from server.openai.sampling import IGNORED, REFUSED, SamplingFields
 from server.openai.structured import text_format_of
 from server.openai.tools import ToolChoice, fields_of, flat_tools_of, tool_use_of
-from server.openai.wire import Body, Inert, Integer, empty, never
+from server.openai.wire import Body, Inert, Integer, empty, names_of, never
 from server.tools import Tool, ToolUse
 
 MAX_METADATA, MAX_KEY, MAX_VALUE = 16, 64, 512
@@ -102,6 +104,8 @@ class ResponseRequest(SamplingFields):
         "background": empty,
         "moderation": never,
         "n": lambda value: value == 1,
+        "truncate_prompt_tokens": never,  # `truncation` leaves whole items out
+        "truncation_side": never,
         **dict.fromkeys(("functions", "response_format", "logprobs", "echo"), empty),
     }
     ignored: ClassVar[frozenset[str]] = (IGNORED - {"store", "metadata"}) | {
@@ -110,7 +114,14 @@ class ResponseRequest(SamplingFields):
         "context_management",
         "client_metadata",
     }
-
+    nested: ClassVar[Mapping[str, Known]] = {
+        "input": items,
+        "tools": flat_tools,
+        "tool_choice": TOOL_CHOICE,
+        "text": TEXT,
+        "reasoning": names_of(ReasoningOptions),
+        "stream_options": names_of(StreamOptions),
+    }
     aliases: ClassVar[Mapping[str, str]] = {
         **SamplingFields.aliases,
         "max_completion_tokens": "max_output_tokens",
@@ -145,11 +156,19 @@ class ResponseRequest(SamplingFields):
         return (self.top_logprobs or 0) if wanted else None
 
     @property
-    def text_field(self) -> str:
+    def words_field(self) -> str:
         """The field that says what the words must be, for errors."""
         if self.has_grammar:
             return self.grammar_field
-        return "text.format" if self.text.grammar or not self.tools.tools else "tools"
+        has_schema = self.text.grammar is not None and self.text.grammar.kind == "json_schema"
+        return "text.format.schema" if has_schema else "text.format"
+
+    @property
+    def grammar_or_tools_field(self) -> str:
+        """The field that says what the answer must be, for errors."""
+        if self.has_grammar or self.text.grammar:
+            return self.words_field
+        return self.tool_use().field
 
     def tool_use(self) -> ToolUse:
         """What the answer may do with the tools. Raises as `tool_use_of`."""

@@ -7,7 +7,13 @@ import enum
 import pytest
 
 from engine.errors import InvalidRequest
-from server.gemini.proto_json import Record, read
+from server.gemini import proto_json
+from server.gemini.proto_json import Record, RecordT
+from server.unknown_fields import UnknownFields
+
+
+def read(kind: type[RecordT], value: object, *, strict: bool = False) -> RecordT:
+    return proto_json.read(kind, value, UnknownFields(strict=strict))
 
 
 class Color(enum.IntEnum):

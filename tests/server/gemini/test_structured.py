@@ -70,6 +70,16 @@ def test_an_enum_is_a_choice_of_bare_strings(serve: Serve) -> None:
          {"$defs": {"a": {"type": "null"}}, "$ref": "#/$defs/a"}),
         ({"defs": {"a": {"type": "NULL"}}, "ref": "#/defs/a"},
          {"$defs": {"a": {"type": "null"}}, "$ref": "#/$defs/a"}),
+        ({"properties": {"defs": {"any_of": [{"defs": {"defs": {"ref": "#/properties/defs/"
+          "any_of/0/defs/defs"}}}]}}},
+         {"properties": {"defs": {"anyOf": [{"$defs": {"defs": {"$ref": "#/properties/defs/"
+          "anyOf/0/$defs/defs"}}}]}}}),
+        ({"ref": "#/defs/any_of/items/additional_properties/enum/defs"},
+         {"$ref": "#/$defs/any_of/items/additionalProperties/enum/defs"}),
+        ({"ref": "https://example.org/#/defs/a"}, {"$ref": "https://example.org/#/defs/a"}),
+        ({"ref": "#"}, {"$ref": "#"}),
+        ({"type": "STRING", "enum": ["#/defs/a"], "const": {"ref": "#/defs/a"}},
+         {"type": "string", "enum": ["#/defs/a"], "const": {"ref": "#/defs/a"}}),
         ({"type": "NUMBER", "minimum": "1", "maximum": "2.5"},
          {"type": "number", "minimum": 1, "maximum": 2.5}),
         ({"type": "STRING", "example": 1, "title": "x", "default": "y"}, {"type": "string"}),

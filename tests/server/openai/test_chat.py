@@ -196,3 +196,14 @@ def test_token_ids_are_returned_when_asked() -> None:
     reply = Client().chat(return_token_ids=True, max_tokens=2).json
     assert reply["choices"][0]["token_ids"] == [104, 101]
     assert len(reply["prompt_token_ids"]) == reply["usage"]["prompt_tokens"]
+
+
+def test_a_conversation_is_cut_when_asked() -> None:
+    client = Client()
+    assert client.chat("x" * 600).status == 400
+    assert client.chat("x" * 600, truncate_prompt_tokens=-1).status == 200
+    assert client.chat("x" * 600, truncate_prompt_tokens=-1, max_tokens=100).status == 200
+    assert client.chat("x" * 600, truncate_prompt_tokens=7).status == 200
+    prompts = [request.prompt_token_ids for request in client.engine.requests]
+    assert [len(prompt) for prompt in prompts] == [511, 412, 7]
+    assert prompts[0][-412:] == prompts[1] and prompts[0][-7:] == prompts[2]

@@ -288,3 +288,32 @@ def test_line_separators_stay_inside_their_event() -> None:
     reply = Client(ScriptedEngine(reply="a\u2028b\u0085c\nd")).complete(stream=True)
     assert all(line.startswith("data: ") for line in reply.content.decode().splitlines() if line)
     assert stream_text(reply.chunks) == "a\u2028b\u0085c\nd"
+
+
+@pytest.mark.parametrize(
+    ("fields", "kept"),
+    [
+        ({"truncate_prompt_tokens": 3}, "hij"),
+        ({"truncate_prompt_tokens": 3, "truncation_side": "right"}, "abc"),
+        ({"truncate_prompt_tokens": 99}, "abcdefghij"),
+        ({"truncate_prompt_tokens": -1, "max_tokens": 4}, "abcdefghij"),
+        ({"truncate_prompt_tokens": -1, "max_tokens": 12}, "cdefghij"),
+        ({"truncate_prompt_tokens": -1, "max_tokens": 12, "truncation_side": "right"}, "abcdefgh"),
+        ({"truncation_side": "left"}, "abcdefghij"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_is_cut_when_asked(fields: dict[str, Any], kept: str, stream: bool) -> None:
+    client = Client(ScriptedEngine(max_model_len=20))
+    ask: dict[str, Any] = {"max_tokens": 4, "add_special_tokens": False, "echo": True, **fields}
+    reply = client.complete("abcdefghij", stream=stream, **ask)
+    assert bytes(client.engine.requests[0].prompt_token_ids).decode() == kept
+    said = stream_text(reply.chunks) if stream else reply.json["choices"][0]["text"]
+    assert said.startswith(kept + "hell")
+
+
+def test_each_of_several_prompts_is_cut_and_counted_as_it_is_then() -> None:
+    client = Client()
+    usage = client.complete(["abc", "d"], add_special_tokens=False, truncate_prompt_tokens=2).json
+    cut = [bytes(request.prompt_token_ids) for request in client.engine.requests]
+    assert (cut, usage["usage"]["prompt_tokens"]) == ([b"bc", b"d"], 3)

@@ -70,6 +70,11 @@ BOTH: list[tuple[dict[str, Any], str, str | None]] = [
     ({"max_tokens": "5"}, "invalid_type", "max_tokens"),
     ({"max_tokens": 10**30}, "integer_above_max_value", "max_tokens"),
     ({"use_beam_search": True}, "unsupported_parameter", "use_beam_search"),
+    ({"truncate_prompt_tokens": 0}, "invalid_value", "truncate_prompt_tokens"),
+    ({"truncate_prompt_tokens": -2}, "integer_below_min_value", "truncate_prompt_tokens"),
+    ({"truncate_prompt_tokens": "5"}, "invalid_type", "truncate_prompt_tokens"),
+    ({"truncation_side": "top"}, "invalid_value", "truncation_side"),
+    ({"truncate_prompt_tokens": -1, "max_tokens": 512}, "context_length_exceeded", None),
     ({"bad_words": ["x"]}, "unsupported_parameter", "bad_words"),
     ({"cache_salt": "x"}, "unsupported_parameter", "cache_salt"),
 ]

@@ -53,7 +53,7 @@ class ModelRunner:
         self._device = device
         self._sampling: SamplingBatch | None = None
         self._sampled: list[Sequence] = []  # the composition that `_sampling` was built for
-        self._num_sampled = 0  # tokens that those had generated when it last drew
+        self._num_output: list[int] = []  # tokens that each of those had generated when it drew
 
     def launch(self, plan: StepPlan) -> DoneStep:
         """See `engine.execution.runner.Runner.launch`; the step is computed at once."""
@@ -84,19 +84,19 @@ class ModelRunner:
     def _sampling_batch(self, plan: StepPlan) -> SamplingBatch:
         """The batch of the last step when the same sequences sample again, else a new one.
 
-        A kept batch has counted every token that it sampled, so it agrees with the sequences as
-        long as these have no others, such as tokens that were guessed right.
+        A kept batch has counted every token that it sampled. Where the sequences have others, as
+        those that were guessed right, it may be able to pass over them.
         """
         # Compared by identity: a request id may come again, with a life of its own.
         sequences = [item.sequence for item in plan.sampling]
-        expected = self._num_sampled + len(sequences)
-        self._num_sampled = sum([sequence.num_output_tokens for sequence in sequences])
-        known = self._num_sampled == expected and sequences == self._sampled
-        if self._sampling is None or not known:
-            rows = [_sampling_row(sequence) for sequence in sequences]
-            self._sampled = sequences
-            return SamplingBatch.build(rows, self._vocab_size, self._device)
-        return self._sampling
+        before, self._num_output = self._num_output, [one.num_output_tokens for one in sequences]
+        if self._sampling is not None and sequences == self._sampled:
+            more = [now - then - 1 for now, then in zip(self._num_output, before, strict=True)]
+            if not any(more) or self._sampling.skip(more):
+                return self._sampling
+        self._sampled = sequences
+        rows = [_sampling_row(sequence) for sequence in sequences]
+        return SamplingBatch.build(rows, self._vocab_size, self._device)
 
     def _with_drafts(self, plan: StepPlan, batch: SamplingBatch) -> SamplingBatch:
         """Of a batch with a row for each sequence, one with a row for each draw, for one step."""

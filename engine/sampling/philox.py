@@ -96,6 +96,19 @@ class UniformStream:
         if self._column == self._block.shape[1]:
             self._go_on()
 
+    def skip(self, counts: Sequence[int]) -> None:
+        """Go `counts[row]` positions further in each row."""
+        further = torch.tensor(counts, device=self._block.device).unsqueeze(1)
+        width = self._block.shape[1] - self._column - max(counts)  # what all rows have left
+        if width < 1:
+            self._positions = self._positions + further
+            self._go_on()
+            return
+        columns = further + self._column + torch.arange(width, device=further.device)
+        self._positions = self._positions.gather(1, columns)
+        self._block = self._block.gather(1, columns)
+        self._column = 0
+
     def ahead(self, counts: Sequence[int]) -> UniformStream:
         """Another stream, with each row `counts[row]` times: as it is, and at the positions after.
 

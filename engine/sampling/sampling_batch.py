@@ -139,6 +139,16 @@ class SamplingBatch:
         """
         self.legal = legal_bits(rows, bits, self.num_rows, self.device)
 
+    def skip(self, counts: Sequence[int]) -> bool:
+        """Each row has `counts[row]` tokens more, which it did not draw here. False where more than
+        their number would have to be known; the batch is then as it was."""
+        if self.penalties is not None or self.banned_ends is not None:
+            return False
+        if self.uniforms is not None:
+            rows = range(self.num_rows) if self.random_rows is None else self.random_rows.tolist()
+            self.uniforms.skip([counts[row] for row in rows])
+        return True
+
     def advance(self, token_ids: Tensor) -> None:
         """Every row generated one token. token_ids: int64 [rows], on the batch's device."""
         self.steps += 1

@@ -21,9 +21,10 @@ class DraftProposer:
     """The guesses for one sequence, as many as have been worth it lately.
 
     The length doubles when a whole guess was right, and is else one more than what was right of it.
-    When nothing was, guessing pauses, twice as long each time, and half as long again when
-    something was: where more than half of the guesses are all wrong, it dies away. So a text that
-    does not repeat itself costs next to nothing, and one that begins to is found out.
+    When nothing was, guessing pauses. A pause is twice the one before, or half of it when something
+    was right in between: where most guesses are wholly wrong, guessing dies away. So a text that
+    does not repeat itself costs next to nothing, and one that begins to is found out. Pauses are as
+    many times longer as there are sequences in the step, all of which wait for its guesses.
 
     Args:
         most: tokens of a guess at most.
@@ -66,11 +67,11 @@ class DraftProposer:
         text, period = self._text, len(self._text) - place
         return tuple([text[place + n % period] for n in range(min(self._length, limit))])
 
-    def learn(self, num_drafts: int, num_accepted: int) -> None:
-        """So many tokens of the last guess were right."""
+    def learn(self, num_drafts: int, num_accepted: int, num_sequences: int = 1) -> None:
+        """So many tokens of the last guess were right, in a step of so many sequences."""
         if not num_accepted:
             self._length = 1
-            self._pause = self._next_pause
+            self._pause = self._next_pause * num_sequences
             self._next_pause = min(2 * self._next_pause, _LONGEST_PAUSE)
             return
         self._next_pause = max(1, self._next_pause // 2)

@@ -192,7 +192,7 @@ class Scheduler:
                 updates.append(take_draws(item, drawn))
                 self._generated_tokens += len(updates[-1].token_ids)
                 if item.drafts:
-                    self._speculation.learn(item, updates[-1])
+                    self._speculation.learn(item, updates[-1], len(plan.scheduled))
             elif item.start + item.num_tokens == sequence.num_tokens:  # nothing to generate
                 updates.append(SequenceUpdate(sequence, finished=finish_if_done(sequence)))
         self._drop([update.sequence for update in updates if update.finished])

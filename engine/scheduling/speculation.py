@@ -49,24 +49,21 @@ class Speculation:
         share = min(self._most, MOST_ROWS // num_items - 1)
         if share < 1:
             return
-        single: list[ScheduledSequence] = []
-        for item in builder.single:
+        for place, item in enumerate(builder.single):
             drafts = self._guess(item, min(share, builder.budget), blocks, num_items)
             if drafts:
-                builder.longer.append(_with_drafts(item, drafts, blocks))
+                builder.single[place] = _with_drafts(item, drafts, blocks)
                 builder.budget -= len(drafts)
-            else:
-                single.append(item)
-        builder.single = single
 
-    def learn(self, item: ScheduledSequence, update: SequenceUpdate) -> None:
-        """The outcome of an item with guesses. One more token was drawn than guesses were right."""
+    def learn(self, item: ScheduledSequence, update: SequenceUpdate, num_sequences: int) -> None:
+        """The outcome of an item with guesses, in a step of so many sequences. One more token was
+        drawn than guesses were right."""
         num_drafts, num_accepted = len(item.drafts), len(update.token_ids) - 1
         self.num_drafts += num_drafts
         self.num_accepted += num_accepted
         proposer = item.sequence.proposer
         assert proposer is not None, "it made the guesses"
-        proposer.learn(num_drafts, num_accepted)
+        proposer.learn(num_drafts, num_accepted, num_sequences)
 
     def _guess(
         self, item: ScheduledSequence, share: int, blocks: BlockManager, num_items: int

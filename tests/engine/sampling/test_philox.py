@@ -79,6 +79,23 @@ def test_a_look_ahead_changes_nothing(steps: int) -> None:
         plain.advance()
 
 
+@pytest.mark.parametrize("counts", [(0, 3), (7, 1), (0, 15), (20, 2)])
+@pytest.mark.parametrize("steps", [0, 5, 12, 15, 16])
+def test_skipped_positions_are_passed_over(steps: int, counts: tuple[int, int]) -> None:
+    stream = UniformStream.start([7, -9], [0, 100], CPU)
+    for _ in range(steps):
+        stream.advance()
+    stream.skip(counts)
+    stream.advance()
+    stream.skip((1, 0))
+    positions = [steps + counts[0] + 2, 100 + steps + counts[1] + 1]
+    expected = UniformStream.start([7, -9], positions, CPU)
+    for _ in range(20):
+        assert torch.equal(stream.current(), expected.current())
+        stream.advance()
+        expected.advance()
+
+
 def test_values_lie_in_the_half_open_unit_interval_and_fill_it() -> None:
     values = uniforms(round_keys([1], CPU), torch.arange(100_000).unsqueeze(0))
     assert 0 <= values.min() < 1e-4

@@ -246,9 +246,10 @@ class Simulation:
         limits, items = self.limits, plan.scheduled
         assert plan.num_tokens == sum(item.num_tokens for item in items) <= limits.budget
         assert all(item.num_tokens >= 1 for item in items)
+        decodes = [item.num_tokens == 1 + len(item.drafts) for item in items]
+        assert decodes == sorted(decodes, reverse=True), "single tokens come first"
         ones = [item.num_tokens == 1 for item in items]
-        assert ones == sorted(ones, reverse=True), "single tokens come first"
-        assert plan.num_single == sum(ones)
+        assert plan.num_single == [*ones, False].index(False)
         assert plan.sampling == tuple(item for item in items if item.samples)
         guessing = [item for item in items if item.drafts]
         assert all(item.samples and item.num_tokens == 1 + len(item.drafts) for item in guessing)

@@ -69,6 +69,14 @@ def test_in_vain_it_pauses_longer_each_time_and_shorter_when_something_was_right
     assert pause(made) == 32
 
 
+def test_pauses_are_longer_in_company() -> None:
+    made = proposer([4] * 9)
+    made.learn(2, 0, num_sequences=5)
+    assert pause(made) == 5
+    made.learn(1, 0, num_sequences=3)
+    assert pause(made) == 6
+
+
 def pause(made: DraftProposer) -> int:
     """Proposals left out before the next one."""
     count = 0

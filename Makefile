@@ -15,6 +15,7 @@ PORT ?=
 ARGS ?=
 IMAGE ?= diglot
 TARGET ?= cpu
+BENCH ?= engine
 
 CLIENTS := tests/clients
 
@@ -26,7 +27,7 @@ help:
 	@echo 'make test-clients                                run the clients of others against the server'
 	@echo 'make check                                       lint, formatting, types'
 	@echo 'make format                                      let ruff rewrite what check complains of'
-	@echo 'make bench                                       measure, beside the peers that are installed'
+	@echo 'make bench [BENCH=engine]                        measure, beside the peers that are installed'
 	@echo 'make bench-peers                                 install those peers'
 	@echo 'make image [TARGET=cpu|cuda] [IMAGE=diglot]      build the container image'
 	@echo 'make clean                                       remove what make has made'
@@ -51,8 +52,7 @@ format: $(VENV)/.filled-dev
 	@$(PY) -m ruff format .
 
 bench: $(VENV)/.filled-serve
-	@$(PY) -m tests.bench.engine $(ARGS)
-	@$(PY) -m tests.bench.serving $(ARGS)
+	@$(PY) -m tests.bench.$(BENCH) $(ARGS)
 
 bench-peers: $(VENV)/.filled-peers
 

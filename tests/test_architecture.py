@@ -194,15 +194,22 @@ def test_torch_free_rooms_never_name_torch() -> None:
 
 
 def test_server_process_never_loads_torch() -> None:
-    code = (
-        "import sys, server.__main__, server.app, engine.client\n"
-        "print(*sorted({'torch', 'transformers', 'scipy', 'llguidance'} & set(sys.modules)))"
-    )
+    unwanted = {"torch", "transformers", "scipy", "llguidance"}
+    assert not unwanted & loaded_by("server.__main__", "server.app", "engine.client")
+
+
+def test_a_cpu_never_loads_triton() -> None:
+    assert "triton" not in loaded_by("engine.worker", "engine.execution.build_cpu")
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Everything that a process has loaded after these imports."""
+    code = f"import sys, {', '.join(modules)}\nprint(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == ""
+    return set(done.stdout.split())
 
 
 def test_nothing_unpickles_or_evaluates() -> None:

@@ -21,11 +21,11 @@ from engine.attention.triton_backend import TritonAttention
 from engine.execution.decode_steps import DecodeSteps
 from engine.execution.readback import Readback
 from engine.execution.row_tables import RowTables
+from engine.execution.sequence_rows import sampling_row
 from engine.execution.step_packet import NO_ROW, PacketLayout, PacketWriter, block_updates
 from engine.grammar.masks import GrammarMasks, StepMasks
 from engine.models.triton_decoder import TritonDecoder
 from engine.sampling.logprob_table import DeviceLogprobs, read_table
-from engine.sampling.sampling_batch import SamplingRow
 from engine.sampling.sampling_rows import SamplingRows
 from engine.sampling.triton_logprobs import score_rows
 from engine.sampling.triton_sampler import TritonSampler
@@ -195,7 +195,7 @@ class DeviceRunner:
             same = self._occupants[row] is sequence and item.new_blocks_from > 0
             if not same or self._num_generated[row] != num_before:
                 assert num_before == sequence.num_output_tokens, "its tokens must all be known"
-                self._sampling_rows.set(row, _sampling_row(sequence))
+                self._sampling_rows.set(row, sampling_row(sequence))
                 self._occupants[row], self._num_generated[row] = sequence, num_before
 
     def _score_prompts(
@@ -239,13 +239,3 @@ def _sampling_places(plan: StepPlan) -> np.ndarray:
         if item.samples:
             places.append((last, number))
     return np.array(places, dtype=np.int64).reshape(-1, 2).T.copy()
-
-
-def _sampling_row(sequence: Sequence) -> SamplingRow:
-    return SamplingRow(
-        params=sequence.params,
-        seed=sequence.seed,
-        prompt_token_ids=sequence.prompt_token_ids,
-        output_token_ids=sequence.output_token_ids,
-        end_token_ids=sequence.eos_token_ids.union(sequence.params.stop_token_ids),
-    )

@@ -12,6 +12,7 @@ import torch
 from engine.attention.backend import AttentionBackend
 from engine.attention.forward_batch import BlockTables, build_forward_batch
 from engine.execution.runner import DoneStep
+from engine.execution.sequence_rows import sampling_row
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder
@@ -95,7 +96,7 @@ class ModelRunner:
             if not any(more) or self._sampling.skip(more):
                 return self._sampling
         self._sampled = sequences
-        rows = [_sampling_row(sequence) for sequence in sequences]
+        rows = [sampling_row(sequence) for sequence in sequences]
         return SamplingBatch.build(rows, self._vocab_size, self._device)
 
     def _with_drafts(self, plan: StepPlan, batch: SamplingBatch) -> SamplingBatch:
@@ -142,18 +143,8 @@ def _first_draws(plan: StepPlan, token_ids: torch.Tensor) -> torch.Tensor:
 
 def _draft_rows(item: ScheduledSequence) -> list[SamplingRow]:
     """The sequence as it is at its last known token, and as it would be at each of its drafts."""
-    row, drafts = _sampling_row(item.sequence), item.drafts
+    row, drafts = sampling_row(item.sequence), item.drafts
     return [
         replace(row, output_token_ids=[*row.output_token_ids, *drafts[:count]]) if count else row
         for count in range(item.num_draws)
     ]
-
-
-def _sampling_row(sequence: Sequence) -> SamplingRow:
-    return SamplingRow(
-        params=sequence.params,
-        seed=sequence.seed,
-        prompt_token_ids=sequence.prompt_token_ids,
-        output_token_ids=sequence.output_token_ids,
-        end_token_ids=sequence.eos_token_ids.union(sequence.params.stop_token_ids),
-    )

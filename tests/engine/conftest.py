@@ -1,11 +1,15 @@
-"""The compiled kernels, where there is a compiler."""
+"""The compiled kernels, where there is a compiler, and the models that laws are tested on."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from engine.native.build import built_library
 from engine.native.kernels import Kernels
+from tests.tiny_models import make_tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,17 @@ def kernels() -> Kernels:
     if library is None:
         pytest.skip("needs a C++ compiler")
     return Kernels(library)
+
+
+@pytest.fixture(scope="module", params=["llama", "qwen3", "llama without a compiler"])
+def model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A model; everything of its test is done with or without compiled kernels."""
+    family = request.param.split()[0]
+    folder = tmp_path_factory.mktemp(family)
+    make_tiny_model(folder, family)
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param != family:
+            patch.setattr("engine.execution.build_cpu.built_library", lambda head_dim: None)
+        yield folder

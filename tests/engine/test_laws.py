@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,8 @@ from engine.core import EngineCore
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
 from tests.engine.laws import chosen_logprobs, make_core, run, sampled, tokens
-from tests.tiny_models import make_tiny_model
 
 PROMPT = [(7 * n) % 251 for n in range(150)]
-
-
-@pytest.fixture(scope="module", params=["llama", "qwen3", "llama without a compiler"])
-def model(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """A model; everything of its test is done with or without compiled kernels."""
-    family = request.param.split()[0]
-    folder = tmp_path_factory.mktemp(family)
-    make_tiny_model(folder, family)
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param != family:
-            patch.setattr("engine.execution.build_cpu.built_library", lambda head_dim: None)
-        yield folder
 
 
 @pytest.fixture(scope="module")

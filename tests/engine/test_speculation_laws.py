@@ -3,7 +3,6 @@ and are made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,25 +16,10 @@ from engine.ipc import SequenceOutput, Submit
 from engine.sampling_params import Grammar, SamplingParams
 from engine.types import TokenLogprob
 from tests.engine.laws import make_core, run, sampled, tokens
-from tests.tiny_models import make_tiny_model
 
 MOST = 7
 LINE = [(7 * n) % 251 for n in range(30)]
 PROMPT = LINE * 4
-
-
-@pytest.fixture(scope="module", params=["llama", "qwen3", "llama without a compiler"])
-def model(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
-    """A model; everything of its test is done with or without compiled kernels."""
-    family = request.param.split()[0]
-    folder = tmp_path_factory.mktemp(family)
-    make_tiny_model(folder, family)
-    with pytest.MonkeyPatch.context() as patch:
-        if request.param != family:
-            patch.setattr("engine.execution.build_cpu.built_library", lambda head_dim: None)
-        yield folder
 
 
 @pytest.fixture(scope="module")

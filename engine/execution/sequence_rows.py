@@ -1,0 +1,17 @@
+"""A sequence as the sampler sees it. Knows nothing of what either does with it."""
+
+from __future__ import annotations
+
+from engine.sampling.sampling_batch import SamplingRow
+from engine.scheduling.sequence import Sequence
+
+
+def sampling_row(sequence: Sequence) -> SamplingRow:
+    """Its parameters and what is known of its text."""
+    return SamplingRow(
+        params=sequence.params,
+        seed=sequence.seed,
+        prompt_token_ids=sequence.prompt_token_ids,
+        output_token_ids=sequence.output_token_ids,
+        end_token_ids=sequence.eos_token_ids.union(sequence.params.stop_token_ids),
+    )

@@ -26,6 +26,12 @@ COPY engine engine
 COPY server server
 RUN /opt/venv/bin/python -m pip install -qq --no-cache-dir --no-deps --target /opt/diglot .
 
+# The CPU's kernels, for the levels of processors there are: the image itself has no compiler.
+FROM project AS kernels
+RUN command -v g++ > /dev/null \
+    || (apt-get update -qq && apt-get install -qq -y --no-install-recommends g++ > /dev/null)
+RUN PYTHONPATH=/opt/diglot /opt/venv/bin/python -m engine.native.prebuild /opt/kernels
+
 # What serving never touches: C++ headers and test suites of the packages, and pip.
 FROM packages AS slim
 RUN site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
@@ -55,9 +61,17 @@ HEALTHCHECK --interval=5s --timeout=4s --start-period=120s --retries=3 \
 ENTRYPOINT ["/opt/diglot/entrypoint.sh"]
 
 FROM runtime AS cuda
+# Triton compiles a small C file for each kernel that it launches.
+USER root
+RUN apt-get update -qq \
+    && apt-get install -qq -y --no-install-recommends gcc libc6-dev > /dev/null \
+    && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # Last, so that a build without --target makes this one.
 FROM runtime AS cpu
-ENV DIGLOT_DEVICE=cpu
+COPY --from=kernels /opt/kernels /opt/kernels
+ENV DIGLOT_DEVICE=cpu \
+    DIGLOT_NATIVE_PREBUILT=/opt/kernels

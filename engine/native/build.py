@@ -1,7 +1,8 @@
 """Compiles the kernels for this machine, once: the result is kept in the user's cache.
 
-Knows compilers and where torch keeps its OpenMP. Says nothing when there is no compiler: the torch
-operations that the kernels stand in for are always there.
+Knows compilers and where torch keeps its OpenMP. Where there is no compiler there may be prebuilt
+kernels; where there are none either it says nothing: the torch operations that the kernels stand in
+for are always there.
 """
 
 from __future__ import annotations
@@ -17,27 +18,29 @@ from pathlib import Path
 
 import torch
 
+from engine.native.prebuilt import prebuilt_library
+
 SOURCE = Path(__file__).with_name("kernels.cpp")
 CACHE_VARIABLE = "DIGLOT_NATIVE_CACHE"
 _COMPILERS = ("c++", "g++", "clang++")
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-Wno-psabi")
+_NATIVE = ("-march=native",)
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-Wno-psabi")
 _SECONDS = 120
 
 log = logging.getLogger(__name__)
 
 
 def built_library(head_dim: int | None = None) -> Path | None:
-    """The compiled kernels, from the cache or made now; None where that cannot be done.
+    """The compiled kernels, from the cache, made now, or prebuilt; None where there are none.
 
     For heads of one size they are made in a third of the time; None makes them for all sizes.
     """
-    compiler = next((path for name in _COMPILERS if (path := shutil.which(name))), None)
-    if compiler is None or platform.system() != "Linux":
+    if platform.system() != "Linux":
         return None
-    openmp = _openmp()
-    if openmp is None:
-        return None
-    flags = _FLAGS if head_dim is None else (*_FLAGS, f"-DDIGLOT_HEAD_DIM={head_dim}")
+    compiler, openmp = _compiler(), _openmp()
+    if compiler is None or openmp is None:
+        return prebuilt_library()
+    flags = _NATIVE if head_dim is None else (*_NATIVE, f"-DDIGLOT_HEAD_DIM={head_dim}")
     target = _cache() / f"kernels-{_key(compiler, flags, openmp)}.so"
     if target.exists():
         return target
@@ -49,16 +52,33 @@ def built_library(head_dim: int | None = None) -> Path | None:
     return target
 
 
+def compile_library(target: Path, flags: tuple[str, ...]) -> None:
+    """Compile the kernels for heads of all sizes, for the processors that `flags` name.
+
+    Raises:
+        FileNotFoundError: there is no compiler, or torch came without OpenMP.
+        subprocess.SubprocessError: the compiler failed.
+    """
+    compiler, openmp = _compiler(), _openmp()
+    if compiler is None or openmp is None:
+        raise FileNotFoundError("a C++ compiler and torch's OpenMP are needed")
+    _compile(compiler, flags, openmp, target)
+
+
 def _compile(compiler: str, flags: tuple[str, ...], openmp: Path, target: Path) -> None:
     """Into a file of another name first: others may be at the same work."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         made = Path(folder) / target.name
-        command = [compiler, *flags, "-fopenmp", str(SOURCE), "-o", str(made)]
+        command = [compiler, *_FLAGS, *flags, "-fopenmp", str(SOURCE), "-o", str(made)]
         # torch's own OpenMP, so that both have one pool of threads; not the compiler's.
         command += [f"-L{openmp.parent}", f"-l:{openmp.name}", f"-Wl,-rpath,{openmp.parent}"]
         subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
         made.replace(target)
+
+
+def _compiler() -> str | None:
+    return next((path for name in _COMPILERS if (path := shutil.which(name))), None)
 
 
 def _openmp() -> Path | None:
@@ -82,7 +102,7 @@ def _key(compiler: str, flags: tuple[str, ...], openmp: Path) -> str:
     info = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     processor = [line for line in info if line.startswith(("flags", "Features", "model name"))]
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_SECONDS)
-    for part in (*flags, *processor, str(openmp), torch.__version__):
+    for part in (*_FLAGS, *flags, *processor, str(openmp), torch.__version__):
         digest.update(part.encode())
     digest.update(version.stdout)
     return digest.hexdigest()[:24]

@@ -1,0 +1,24 @@
+"""Compiles the kernels of all levels of processors into a folder, for images.
+
+    python -m engine.native.prebuild FOLDER
+
+The libraries name torch's OpenMP by its path, so torch must not move afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from engine.native.build import compile_library
+from engine.native.prebuilt import LEVELS, library_path
+
+
+def main(folder: Path) -> None:
+    """Raises `OSError` or `subprocess.SubprocessError` where they cannot be compiled."""
+    for level, (flags, _) in LEVELS.items():
+        compile_library(library_path(folder, level), flags)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -53,7 +53,7 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         vocab_size=spec.vocab_size,
         device=setup.device,
     )
-    kind = f"{torch.get_num_threads()} threads, kernels: {kernels is not None}"
+    kind = f"{torch.get_num_threads()} threads, {'torch' if kernels is None else kernels.name}"
     return Loaded(runner, cache.num_blocks, kind)
 
 

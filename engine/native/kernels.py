@@ -114,6 +114,7 @@ class Kernels:
 
     def __init__(self, path: Path) -> None:
         """Raises `OSError` when the library cannot be loaded."""
+        self.name = path.name  # changes with whatever could change a result's last bits
         library = ctypes.CDLL(str(path))
         self._attend = library.diglot_attend
         self._attend.argtypes = [

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,14 +25,10 @@ _BLOCK = 16  # positions computed at once; ten rounds cost the same for one posi
 
 def round_keys(seeds: Sequence[int], device: torch.device) -> Tensor:
     """The keys of all rounds: int64 [10, rows, 1, 2], from 64-bit seeds (signed or not)."""
-    keys = [
-        [
-            [((seed >> 32 * word) + turn * step) & _MASK32 for word, step in enumerate(_KEY_STEPS)]
-            for seed in seeds
-        ]
-        for turn in range(_ROUNDS)
-    ]
-    return torch.tensor(keys, dtype=torch.int64, device=device).unsqueeze(2)
+    words = np.array([[seed & _MASK32, (seed >> 32) & _MASK32] for seed in seeds], dtype=np.int64)
+    turns = np.arange(_ROUNDS)[:, None, None] * np.array(_KEY_STEPS)
+    keys = (words + turns) & _MASK32
+    return torch.from_numpy(keys).to(device).unsqueeze(2)
 
 
 def philox4x32(counters: Tensor, keys: Tensor) -> Tensor:

@@ -38,7 +38,8 @@ _COUNTS = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "m
 _BOUNDS = ("minimum", "maximum")
 _ONE = ("items", "additionalProperties")
 _MANY = ("anyOf", "allOf", "prefixItems")
-_NAMED = ("properties", "$defs", "definitions")
+_DEFINITIONS = ("$defs", "definitions")
+_NAMED = ("properties", *_DEFINITIONS)
 _NAMES_AFTER = {**dict.fromkeys(_ONE, 0), **dict.fromkeys((*_MANY, *_NAMED), 1)}
 """Keyword of a pointer -> how many names or numbers stand between it and the next keyword."""
 _NOT_ENFORCED = ("example", "default", "title", "description", "$schema", "x-guidance")
@@ -70,7 +71,13 @@ def json_schema_of(value: object, path: str, depth: int = 0) -> dict[str, Any]:
         fields["enum"] = _enum(fields["enum"], fields.get("type"), f"{path}.enum")
     if "properties" in fields:
         fields["properties"] = _ordered(fields["properties"], ordering)
-    return {"anyOf": [fields, {"type": "null"}]} if nullable is True else fields
+    return _or_null(fields) if nullable is True else fields
+
+
+def _or_null(fields: dict[str, Any]) -> dict[str, Any]:
+    """Definitions stay where references look for them."""
+    kept = {key: fields.pop(key) for key in _DEFINITIONS if key in fields}
+    return {**kept, "anyOf": [fields, {"type": "null"}]}
 
 
 def _read_children(fields: dict[str, Any], path: str, depth: int) -> None:
@@ -107,7 +114,7 @@ def _enum(value: object, kind: object, path: str) -> list[object]:
         if kind not in ("integer", "number") or not isinstance(item, str):
             return item
         try:
-            return int(item) if kind == "integer" else float(item)
+            return int(item) if kind == "integer" else _number(item, place)
         except ValueError as error:
             raise _invalid(place, f"expected a number, but got '{item}'.") from error
 
@@ -118,23 +125,24 @@ def _count(value: object, path: str) -> int:
     """A 64-bit integer, which ProtoJSON may spell as a string."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 19:
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
         raise _invalid(path, f"expected an integer, but got {json_type(value)}.")
-    return int(value)
+    return int(cast("float", value))
 
 
 def _number(value: object, path: str) -> float:
     """A number, which ProtoJSON may spell as a string."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise _invalid(path, f"expected a number, but got {json_type(value)}.")
-    if not isinstance(value, str):
+    if isinstance(value, int):
         return value
     try:
         number = float(value)
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise _invalid(path, f"expected a number, but got '{value[:60]}'.")
+        raise _invalid(path, f"expected a finite number, but got '{str(value)[:60]}'.")
     return int(number) if number.is_integer() else number
 
 

@@ -90,6 +90,13 @@ def test_schemas_become_json_schema(given: dict[str, Any], expected: dict[str, A
     assert json_schema_of(given, "s") == expected
 
 
+def test_what_may_be_null_keeps_its_definitions_where_references_look() -> None:
+    node = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}
+    given = {**node, "nullable": True, "$defs": {"x": {"type": "INTEGER"}}}
+    expected = {"$defs": {"x": {"type": "integer"}}, "anyOf": [node, {"type": "null"}]}
+    assert json_schema_of(given, "s") == expected
+
+
 def test_properties_come_in_the_wanted_order() -> None:
     properties = {"a": {"type": "STRING"}, "b": {"type": "STRING"}, "c": {"type": "STRING"}}
     for key in ("propertyOrdering", "property_ordering"):
@@ -111,6 +118,9 @@ def test_properties_come_in_the_wanted_order() -> None:
         ({"maximum": True}, "s.maximum"),
         ({"maximum": "NaN"}, "s.maximum"),
         ({"minItems": 1.5}, "s.minItems"),
+        ({"maxItems": float("inf")}, "s.maxItems"),
+        ({"maximum": float("inf")}, "s.maximum"),
+        ({"type": "NUMBER", "enum": ["Infinity"]}, "s.enum[0]"),
         ({"type": "INTEGER", "enum": ["x"]}, "s.enum[0]"),
     ],
 )

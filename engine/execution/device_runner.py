@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.attention.device_batch import DeviceBatch
 from engine.attention.triton_backend import TritonAttention
 from engine.execution.decode_steps import DecodeSteps
+from engine.execution.prompt_rows import SCORED_AT_ONCE, ScoredPrompt, scored_prompts
 from engine.execution.readback import Readback
 from engine.execution.row_tables import RowTables
 from engine.execution.sequence_rows import sampling_row
@@ -33,9 +34,6 @@ from engine.sampling.upload import upload
 from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
 from engine.scheduling.sequence import Sequence
 from engine.types import TokenLogprob
-
-_SCORED = 64
-"""Prompt positions whose logits exist at a time: they are as wide as the vocabulary."""
 
 _WARM = 8
 """The largest decode step that is captured before the first request."""
@@ -127,7 +125,7 @@ class DeviceRunner:
         else:
             layout = self._send(plan, 0)
             hidden = self._forward(self._mixed_batch(plan, layout))
-            prompts = self._score_prompts(plan, hidden, readback)
+            prompts = [self._score(one, readback) for one in scored_prompts(plan, hidden)]
             chosen = upload(_sampling_places(plan), self._device)
             logits = self._decoder.logits(hidden.index_select(0, chosen[0]))
             row_ids = self._tables.rows(layout).index_select(0, chosen[1])
@@ -198,30 +196,16 @@ class DeviceRunner:
                 self._sampling_rows.set(row, sampling_row(sequence))
                 self._occupants[row], self._num_generated[row] = sequence, num_before
 
-    def _score_prompts(
-        self, plan: StepPlan, hidden: Tensor, readback: Readback
-    ) -> list[PromptScores]:
-        scores: list[PromptScores] = []
-        first_row = 0
-        for item in plan.scheduled:
-            if item.scored:
-                rows = hidden[first_row + item.scored.start - item.start :][: len(item.scored)]
-                scores.append(self._score(item, rows, readback))
-            first_row += item.num_tokens
-        return scores
-
-    def _score(self, item: ScheduledSequence, rows: Tensor, readback: Readback) -> PromptScores:
-        sequence, positions = item.sequence, item.scored
-        top = sequence.params.prompt_logprobs
-        assert top is not None, "only sequences that asked are scored"
-        targets = sequence.prompt_token_ids[positions.start + 1 : positions.stop + 1]
-        target_ids = upload(np.array(targets, dtype=np.int64), self._device)
-        places = torch.arange(_SCORED, device=self._device)
+    def _score(self, prompt: ScoredPrompt, readback: Readback) -> PromptScores:
+        target_ids = upload(np.array(prompt.target_ids, dtype=np.int64), self._device)
+        parts = (prompt.rows.split(SCORED_AT_ONCE), target_ids.split(SCORED_AT_ONCE))
+        places = torch.arange(SCORED_AT_ONCE, device=self._device)
         tables = [
-            readback.fetch(score_rows(self._decoder.logits(part), places[: len(ids)], ids, top))
-            for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
+            score_rows(self._decoder.logits(rows), places[: len(ids)], ids, prompt.top_n)
+            for rows, ids in zip(*parts, strict=True)
         ]
-        return PromptScores(sequence.request_id, tables, top)
+        fetched = [readback.fetch(table) for table in tables]
+        return PromptScores(prompt.request_id, fetched, prompt.top_n)
 
 
 def _only_decodes(plan: StepPlan) -> bool:

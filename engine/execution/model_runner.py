@@ -11,6 +11,7 @@ import torch
 
 from engine.attention.backend import AttentionBackend
 from engine.attention.forward_batch import BlockTables, build_forward_batch
+from engine.execution.prompt_rows import SCORED_AT_ONCE, ScoredPrompt, scored_prompts
 from engine.execution.runner import DoneStep
 from engine.execution.sequence_rows import sampling_row
 from engine.grammar.masks import GrammarMasks
@@ -22,9 +23,6 @@ from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
 from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
 from engine.scheduling.sequence import Sequence
 from engine.types import TokenLogprob
-
-_SCORED = 64
-"""Prompt positions whose logits exist at a time: they are as wide as the vocabulary."""
 
 
 class ModelRunner:
@@ -111,27 +109,16 @@ class ModelRunner:
     def _score_prompts(
         self, plan: StepPlan, hidden: torch.Tensor
     ) -> dict[str, list[TokenLogprob]] | None:
-        scored: dict[str, list[TokenLogprob]] = {}
-        first_row = 0
-        for item in plan.scheduled:
-            if item.scored:
-                scored[item.sequence.request_id] = self._score(item, hidden, first_row)
-            first_row += item.num_tokens
+        scored = {one.request_id: self._score(one) for one in scored_prompts(plan, hidden)}
         return scored or None
 
-    def _score(
-        self, item: ScheduledSequence, hidden: torch.Tensor, first_row: int
-    ) -> list[TokenLogprob]:
-        positions, sequence = item.scored, item.sequence
-        top = sequence.params.prompt_logprobs
-        assert top is not None, "only sequences that asked are scored"
-        rows = hidden[first_row + positions.start - item.start :][: len(positions)]
-        targets = sequence.prompt_token_ids[positions.start + 1 : positions.stop + 1]
-        target_ids = torch.tensor(targets, device=self._device)
+    def _score(self, prompt: ScoredPrompt) -> list[TokenLogprob]:
+        target_ids = torch.tensor(prompt.target_ids, device=self._device)
+        parts = (prompt.rows.split(SCORED_AT_ONCE), target_ids.split(SCORED_AT_ONCE))
         return [
             entry
-            for part, ids in zip(rows.split(_SCORED), target_ids.split(_SCORED), strict=True)
-            for entry in prompt_logprobs(self._decoder.logits(part), ids, top)
+            for rows, ids in zip(*parts, strict=True)
+            for entry in prompt_logprobs(self._decoder.logits(rows), ids, prompt.top_n)
         ]
 
 

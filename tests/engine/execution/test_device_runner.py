@@ -187,8 +187,10 @@ def test_a_fault_ends_the_requests_of_all_steps_under_way(
 
 def test_with_an_8_bit_cache_results_stay_close(model: Path) -> None:
     """A cache of 3-bit mantissas moves logits a little; what is stored is what is read."""
-    setup = resolve(make_config(model, block_size=16, max_num_sequences=4, kv_cache_tokens=256))
-    setup = replace(setup, kv_dtype=torch.float8_e4m3fn)
+    config = make_config(model, block_size=16, max_num_sequences=4, kv_cache_tokens=256)
+    setup = replace(resolve(config), kv_dtype=torch.float8_e4m3fn)
+    if ON_GPU:
+        setup = replace(setup, device=torch.device("cuda"))
     core = EngineCore(*assemble(setup, load_device_runner(setup, lambda phase: None)))
     ours = run(core, [greedy("r", PROMPT[:40], 1, logprobs=0)])["r"]
     exact = run(make_core(model), [greedy("r", PROMPT[:40], 1, logprobs=0)])["r"]

@@ -1,4 +1,4 @@
-"""The small kernels and the invariant product, interpreted, against float64 on odd sizes."""
+"""The small kernels and the invariant product against float64; on a CPU they are interpreted, on odd sizes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from engine.models.triton_layers import rms_norm, silu_mul
 from engine.models.triton_linear import linear
 from tests.triton_interpreter import exact_numbers
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2**-8}  # half a last place, and sums in float32
 
 
@@ -25,7 +26,8 @@ def as_on_a_card() -> Iterator[None]:
 
 
 def noise(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    numbers = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return numbers.to(DEVICE, dtype)
 
 
 def assert_close(actual: Tensor, expected: Tensor, scale: float = 1) -> None:

@@ -1,4 +1,5 @@
-"""The small kernels and the invariant product against float64; on a CPU they are interpreted, on odd sizes."""
+"""The small kernels and the invariant product on odd sizes, against float64. On a CPU they are
+interpreted."""
 
 from __future__ import annotations
 

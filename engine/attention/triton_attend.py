@@ -5,7 +5,7 @@ sequence, and runs over keys in tiles with the online softmax of FlashAttention 
 in base 2. Decodes are tiles with one token. Their keys may be cut into splits, which programs of
 their own read (Flash-Decoding); `engine.attention.triton_reduce` then merges what they leave.
 
-Has been run by Triton's interpreter only, never on a card yet. Knows nothing of how a batch came
+Knows nothing of how a batch came
 to be; which tiles and how many splits is the caller's choice.
 """
 
@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from engine.attention.triton_reduce import merge
+from engine.dependent_launch import follow, lead
 
 
 # One binary whatever the step: these differ from step to step, and so would where they lie in a
@@ -49,8 +50,11 @@ def attend_kernel(
     TILE_ROWS: tl.constexpr,
     TILE_KEYS: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """Grid: (num_tiles * num_programs, KV_HEADS, sequences)."""
+    lead(CHAINED)
+    follow(CHAINED)
     TILE_TOKENS: tl.constexpr = TILE_ROWS // GROUP
     # The last tile has the most keys to read, so it goes first.
     tile = num_tiles - 1 - tl.program_id(0) // num_programs

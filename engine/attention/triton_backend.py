@@ -4,7 +4,7 @@ A layer is one kernel that normalizes, rotates and stores heads, one for the dec
 one more to merge their splits where rows are few, and one for the chunks. The host decides by
 counts and bounds alone, never by what is in a tensor, so that a step can be captured in a graph.
 
-Has been run by Triton's interpreter only, never on a card yet. Knows nothing of models.
+Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from engine.attention.triton_attend import attend_kernel
 from engine.attention.triton_reduce import reduce_splits, reduce_splits_in_order
 from engine.attention.triton_store import store_heads
 from engine.attention.triton_tiles import Tiles
+from engine.dependent_launch import chained
 
 
 class TritonAttention:
@@ -169,4 +170,5 @@ class TritonStepAttention:
             TILE_KEYS=tiles.keys,
             TILE_DIM=triton_tiles.padded(shape.head_dim),
             **tiles.options,
+            **chained(q),
         )

@@ -1,6 +1,6 @@
 """Merges what programs that read different keys of one query leave: a softmax over all of them.
 
-Has been run by Triton's interpreter only, never on a card yet. Knows nothing of keys or blocks.
+Knows nothing of keys or blocks.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.attention.triton_tiles import MOST_SPLITS, padded
+from engine.dependent_launch import chained, follow, lead
 
 
 def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor) -> None:
@@ -32,6 +33,7 @@ def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor) -> None:
         HEAD_DIM=head_dim,
         TILE_SPLITS=MOST_SPLITS,
         TILE_DIM=padded(head_dim),
+        **chained(out),
     )
 
 
@@ -55,6 +57,7 @@ def reduce_splits_in_order(
         SPLIT_KEYS=split_keys,
         HEAD_DIM=head_dim,
         TILE_DIM=padded(head_dim),
+        **chained(out),
     )
 
 
@@ -83,8 +86,11 @@ def _reduce_kernel(
     HEAD_DIM: tl.constexpr,
     TILE_SPLITS: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """One row. Grid: (rows,)."""
+    lead(CHAINED)
+    follow(CHAINED)
     row = tl.program_id(0).to(tl.int64)
     split = tl.arange(0, TILE_SPLITS)
     column = tl.arange(0, TILE_DIM)
@@ -112,8 +118,11 @@ def _reduce_in_order_kernel(
     SPLIT_KEYS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """One row, by `merge`. Grid: (rows,)."""
+    lead(CHAINED)
+    follow(CHAINED)
     row = tl.program_id(0).to(tl.int64)
     length = tl.load(lengths + row // HEADS)
     first_split = 0

@@ -1,8 +1,7 @@
 """Normalizes and rotates queries and keys, and writes keys and values to the cache: one kernel.
 
 Reads the product of a layer once and writes each number to where it is next read. All in float32,
-rounded once. Has been run by Triton's interpreter only, never on a card yet. Knows nothing of
-sequences: a token has a slot, or is padding.
+rounded once. Knows nothing of sequences: a token has a slot, or is padding.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from torch import Tensor
 from engine.attention.backend import AttentionShape
 from engine.attention.kv_cache import LARGEST, KVCache
 from engine.attention.triton_tiles import padded
+from engine.dependent_launch import chained, follow, lead
 
 _HEADS = 8
 """Heads of one program. A token of 32 heads makes four: enough programs at small batches, and
@@ -69,6 +69,7 @@ def store_heads(
         NORMALIZES=gain is not None,
         ROTATES=angles is not None,
         LIMIT=LARGEST.get(keys.dtype, 0.0),
+        **chained(heads),
     )
     return queries
 
@@ -94,8 +95,11 @@ def _store_kernel(
     NORMALIZES: tl.constexpr,
     ROTATES: tl.constexpr,
     LIMIT: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """One token and `TILE_HEADS` heads, as first and second halves, which a rotation mixes."""
+    lead(CHAINED)
+    follow(CHAINED)
     HALF: tl.constexpr = HEAD_DIM // 2
     TURNED: tl.constexpr = NUM_HEADS + KV_HEADS
     TOTAL: tl.constexpr = TURNED + KV_HEADS

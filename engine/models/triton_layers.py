@@ -1,8 +1,7 @@
 """The small operations of a decoder as one kernel each, for GPUs.
 
 Each reads its input once and writes its result once, in float32 between, rounded once; a row's bits
-do not depend on other rows. Have been run by Triton's interpreter only, never on a card yet. Know
-nothing of decoders.
+do not depend on other rows. Know nothing of decoders.
 """
 
 from __future__ import annotations
@@ -12,11 +11,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from engine.dependent_launch import chained, follow, lead
+
 _COLUMNS = 1024  # of one program of `silu_mul`: eight bfloat16 for each thread of four warps
 
 
 @triton.jit
-def _rms_norm(x, gain, out, eps, SIZE: tl.constexpr, TILE: tl.constexpr):
+def _rms_norm(x, gain, out, eps, SIZE: tl.constexpr, TILE: tl.constexpr, CHAINED: tl.constexpr):
+    lead(CHAINED)
+    follow(CHAINED)
     row = tl.program_id(0).to(tl.int64) * SIZE
     column = tl.arange(0, TILE)
     inside = column < SIZE
@@ -27,7 +30,9 @@ def _rms_norm(x, gain, out, eps, SIZE: tl.constexpr, TILE: tl.constexpr):
 
 
 @triton.jit
-def _silu_mul(gate_up, out, WIDE: tl.constexpr, TILE: tl.constexpr):
+def _silu_mul(gate_up, out, WIDE: tl.constexpr, TILE: tl.constexpr, CHAINED: tl.constexpr):
+    lead(CHAINED)
+    follow(CHAINED)
     row = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = column < WIDE
@@ -45,7 +50,7 @@ def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     out = torch.empty_like(x)
     tile = triton.next_power_of_2(size)
     warps = 4 if tile <= 2048 else 8
-    _rms_norm[(rows,)](x, gain, out, eps, SIZE=size, TILE=tile, num_warps=warps)
+    _rms_norm[(rows,)](x, gain, out, eps, SIZE=size, TILE=tile, num_warps=warps, **chained(x))
     return out
 
 
@@ -54,5 +59,6 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     rows, both = gate_up.shape
     wide = both // 2
     out = gate_up.new_empty(rows, wide)
-    _silu_mul[(rows, triton.cdiv(wide, _COLUMNS))](gate_up, out, WIDE=wide, TILE=_COLUMNS)
+    grid = (rows, triton.cdiv(wide, _COLUMNS))
+    _silu_mul[grid](gate_up, out, WIDE=wide, TILE=_COLUMNS, **chained(gate_up))
     return out

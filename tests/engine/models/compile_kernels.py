@@ -3,11 +3,14 @@ prints a line for each, in JSON."""
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import torch
 
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.triton_layers import rms_norm, silu_mul
 from engine.models.triton_linear import linear
+from engine.models.triton_thin import Norm, thin_gated, thin_product
 from tests.triton_compiler import compiling, report
 
 
@@ -18,6 +21,10 @@ def launch_layers(dtype: torch.dtype, hidden: int, wide: int) -> None:
     both = linear(x, weight, None)
     linear(x, weight, weight[:, 0].contiguous(), both)
     silu_mul(both)
+    norm = Norm(weight[0], 1e-6)
+    thin = thin_product(x[:1], weight, weight[:, 0].contiguous(), norm=norm)
+    thin_product(x[:1], weight, None, residual=thin)
+    thin_gated(x[:1], weight, None, norm)
 
 
 def launch_inputs() -> None:
@@ -30,7 +37,7 @@ def launch_inputs() -> None:
 
 
 if __name__ == "__main__":
-    with compiling() as kernels:
+    with compiling() as kernels, patch("engine.dependent_launch._overlaps", lambda device: True):
         launch_layers(torch.bfloat16, 4096, 28672)
         launch_layers(torch.bfloat16, 576, 3072)
         launch_layers(torch.float32, 1024, 2048)

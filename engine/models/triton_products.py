@@ -1,0 +1,85 @@
+"""The products of a decoder layer on a GPU, with the norm before them and the sum or gate after.
+
+Which kernels a product takes is decided here, by the number of rows: one row, as one sequence
+decodes it, is a kernel with everything in it; more are a product of a library, or of the invariant
+kernel where a row's bits must not tell which rows are beside it. Knows nothing of layers.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+from torch.nn import functional
+
+from engine.models.layer_weights import Projection
+from engine.models.triton_layers import rms_norm, silu_mul
+from engine.models.triton_linear import linear
+from engine.models.triton_thin import Norm, thin_gated, thin_product
+
+
+class Product(Protocol):
+    """`norm(x) W^T + b`. x: `[rows, in]`, contiguous."""
+
+    def __call__(
+        self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """Plus `residual` `[rows, out]`, which may be overwritten. Returns `[rows, out]`."""
+        ...
+
+    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+        """`silu(gate) * up` where the first half of the outputs are gates: `[rows, out / 2]`."""
+        ...
+
+
+def make_product(projection: Projection, *, batch_invariant: bool) -> Product:
+    """In the projection's dtype."""
+    return InvariantProduct(projection) if batch_invariant else LibraryProduct(projection)
+
+
+class LibraryProduct:
+    """The fastest for the number of rows; how a row is rounded depends on that."""
+
+    def __init__(self, projection: Projection) -> None:
+        self._weight = projection.weight.contiguous()
+        self._bias = projection.bias
+
+    def __call__(
+        self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """See `Product`."""
+        if len(x) == 1:
+            return thin_product(x, self._weight, self._bias, norm=norm, residual=residual)
+        x = _normed(x, norm)
+        if residual is not None and self._bias is None:
+            return residual.addmm_(x, self._weight.t())  # in place: else torch copies it first
+        y = functional.linear(x, self._weight, self._bias)
+        return y if residual is None else y.add_(residual)
+
+    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+        """See `Product`."""
+        if len(x) == 1:
+            return thin_gated(x, self._weight, self._bias, norm)
+        return silu_mul(self(x, norm))
+
+
+class InvariantProduct:
+    """One kernel for every number of rows: see `engine.models.triton_linear`."""
+
+    def __init__(self, projection: Projection) -> None:
+        self._weight = projection.weight.contiguous()
+        self._bias = projection.bias
+
+    def __call__(
+        self, x: Tensor, norm: Norm | None = None, residual: Tensor | None = None
+    ) -> Tensor:
+        """See `Product`."""
+        return linear(_normed(x, norm), self._weight, self._bias, residual)
+
+    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+        """See `Product`."""
+        return silu_mul(self(x, norm))
+
+
+def _normed(x: Tensor, norm: Norm | None) -> Tensor:
+    return x if norm is None else rms_norm(x, norm.gain, norm.eps)

@@ -1,0 +1,152 @@
+"""The product of a single row with a matrix, with what stands before and after it fused in.
+
+A row is what one sequence decodes: the whole cost is to read the weights once, and tensor cores
+have nothing to do. A program takes some columns of the result, that is rows of the weights, and
+keeps one sum per place in a tile until the end, so that no thread waits for another. The weights of
+its first tile are on the way before the kernel that makes its input is done.
+
+The RMS norm of the input needs no pass of its own: its scale is one number for all columns, which
+multiplies their sums, and its sum of squares is taken along. Knows nothing of layers.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from engine.dependent_launch import chained, follow, lead
+
+_COLUMNS = 4
+_DEPTH = 1024
+_WARPS = 4
+
+
+class Norm(NamedTuple):
+    """An RMS norm (arXiv 1910.07467) of what goes into a product. gain: `[in]`."""
+
+    gain: Tensor
+    eps: float
+
+
+def thin_product(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """`norm(x) W^T + bias + residual`, summed in float32 and rounded once.
+
+    x: `[1, in]`; weight: `[out, in]`; bias: `[out]`; residual: `[1, out]`; all contiguous and of
+    one dtype. Returns `[1, out]`.
+    """
+    columns = weight.shape[0]
+    out = x.new_empty(1, columns)
+    _launch(x, weight, bias, norm, residual, out, columns, gated=False)
+    return out
+
+
+def thin_gated(x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None) -> Tensor:
+    """`silu(gate) * up` of `norm(x) W^T + bias`, whose first half are the gates.
+
+    x: `[1, in]`; weight: `[2 * wide, in]`; bias: `[2 * wide]`. Returns `[1, wide]`.
+    """
+    wide = weight.shape[0] // 2
+    out = x.new_empty(1, wide)
+    _launch(x, weight, bias, norm, None, out, wide, gated=True)
+    return out
+
+
+def _launch(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    norm: Norm | None,
+    residual: Tensor | None,
+    out: Tensor,
+    columns: int,
+    *,
+    gated: bool,
+) -> None:
+    assert x.is_contiguous() and weight.is_contiguous()
+    _thin[(triton.cdiv(columns, _COLUMNS),)](
+        x,
+        weight,
+        bias,
+        None if norm is None else norm.gain,
+        residual,
+        out,
+        columns,
+        x.shape[1],
+        0.0 if norm is None else norm.eps,
+        GATED=gated,
+        COLUMNS=_COLUMNS,
+        DEPTH=_DEPTH,
+        num_warps=_WARPS,
+        **chained(x),
+    )
+
+
+@triton.jit
+def _thin(
+    x,
+    weight,
+    bias,
+    gain,
+    residual,
+    out,
+    columns,
+    depth,
+    eps,
+    GATED: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+    CHAINED: tl.constexpr,
+):
+    """Grid: (tiles of columns,). Gated, `weight` has `columns` rows of gates, then as many more."""
+    lead(CHAINED)
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    inside = column < columns
+    inner = tl.arange(0, DEPTH)
+    at_weight = weight + column.to(tl.int64)[:, None] * depth + inner[None, :]
+    at_up = weight + (columns + column).to(tl.int64)[:, None] * depth + inner[None, :]
+    wanted = inside[:, None] & (inner < depth)[None, :]
+    w = tl.load(at_weight, wanted, other=0.0)
+    u = w
+    if GATED:
+        u = tl.load(at_up, wanted, other=0.0)
+    follow(CHAINED)
+    sums = tl.zeros((COLUMNS, DEPTH), tl.float32)
+    up_sums = tl.zeros((COLUMNS, DEPTH), tl.float32)
+    squares = tl.zeros((DEPTH,), tl.float32)
+    for at in range(0, depth, DEPTH):
+        within = inner < depth - at
+        values = tl.load(x + at + inner, within, other=0.0).to(tl.float32)
+        if gain is not None:
+            squares += values * values
+            values *= tl.load(gain + at + inner, within, other=0.0).to(tl.float32)
+        next_one = inside[:, None] & (inner < depth - at - DEPTH)[None, :]
+        sums += w.to(tl.float32) * values[None, :]
+        w = tl.load(at_weight + at + DEPTH, next_one, other=0.0)
+        if GATED:
+            up_sums += u.to(tl.float32) * values[None, :]
+            u = tl.load(at_up + at + DEPTH, next_one, other=0.0)
+    total = tl.sum(sums, 1)
+    up = tl.sum(up_sums, 1)
+    if gain is not None:
+        scale = tl.rsqrt(tl.sum(squares, 0) / depth + eps)
+        total *= scale
+        up *= scale
+    if bias is not None:
+        total += tl.load(bias + column, inside, other=0.0).to(tl.float32)
+        if GATED:
+            up += tl.load(bias + columns + column, inside, other=0.0).to(tl.float32)
+    if GATED:
+        total = total / (1 + tl.exp(-total)) * up
+    if residual is not None:
+        total += tl.load(residual + column, inside, other=0.0).to(tl.float32)
+    tl.store(out + column, total, inside)

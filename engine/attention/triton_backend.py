@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -107,7 +108,8 @@ class TritonStepAttention:
         q = store_heads(shape, self._cache, layer, heads, batch.slots, angles, gain, eps)
         out = torch.empty_like(q)
         if batch.num_decodes:
-            tiles = self._tiles(triton_tiles.decode_tiles, q.dtype)
+            choose = partial(triton_tiles.decode_tiles, is_split=self._programs > 1)
+            tiles = self._tiles(choose, q.dtype)
             self._launch(layer, q, out, tiles, (0, batch.num_decodes), 1, self._programs)
         if self._programs > 1:
             self._reduce(layer, out)

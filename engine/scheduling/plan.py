@@ -53,8 +53,9 @@ class ScheduledSequence(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """What to run. Single tokens (the decodes) come first, then longer chunks. A decode keeps its
-    place where guesses make it longer, so that rows stay the same from step to step.
+    """What to run. Single tokens (the decodes) come first, of the longest sequences before those of
+    shorter ones, then longer chunks. Where guesses are made, decodes are in the order of arrival
+    instead, and keep their places when guesses make them longer.
 
     `sampling` are the scheduled sequences that draw a token, in the same order; `num_draws` counts
     their draws, more than one each where tokens are guessed; `num_tokens` is how many tokens go

@@ -72,6 +72,7 @@ class Scheduler:
         self._waiting: OrderedDict[str, Sequence] = OrderedDict()  # by arrival, all later
         self._live: dict[str, Sequence] = {}
         self._max_plans_ahead = max_plans_ahead
+        self._longest_first = not speculative_tokens  # guesses make sequences overtake each other
         self._speculation = Speculation(speculative_tokens)
         self._outstanding: deque[_Outstanding] = deque()  # the oldest plan first
         self._preemptions = 0
@@ -163,7 +164,7 @@ class Scheduler:
         self._plan_running(builder)
         self._plan_waiting(builder)
         self._speculation.add_drafts(builder, self._blocks)
-        plan = builder.build()
+        plan = builder.build(longest_first=self._longest_first)
         if plan:
             self._outstanding.append(_Outstanding(plan, builder.registered))
         assert self._outstanding or not self._live, "the oldest sequence always advances"

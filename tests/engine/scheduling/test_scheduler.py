@@ -21,7 +21,7 @@ def shape(plan: StepPlan) -> list[tuple[str, int, int]]:
     return [(item.sequence.request_id, item.start, item.num_tokens) for item in plan.scheduled]
 
 
-def test_prompts_are_chunked_and_mixed_with_decodes_in_order_of_arrival() -> None:
+def test_prompts_are_chunked_in_order_of_arrival_and_mixed_with_decodes_longest_first() -> None:
     scheduler, _ = Limits(budget=8).scheduler()
     scheduler.add(make_sequence("a", [1] * 3))
     scheduler.add(make_sequence("b", [2] * 10))
@@ -30,7 +30,7 @@ def test_prompts_are_chunked_and_mixed_with_decodes_in_order_of_arrival() -> Non
     plan = run_once(scheduler)
     assert shape(plan) == [("a", 3, 1), ("b", 5, 5), ("c", 0, 2)]
     assert (plan.num_single, plan.num_tokens, len(plan.sampling)) == (1, 8, 3)
-    assert shape(run_once(scheduler)) == [("a", 4, 1), ("b", 10, 1), ("c", 2, 1)]
+    assert shape(run_once(scheduler)) == [("b", 10, 1), ("a", 4, 1), ("c", 2, 1)]
 
 
 def test_a_chunk_that_ends_before_the_last_known_token_samples_nothing() -> None:

@@ -2,8 +2,6 @@
 
 The first kernel sums what is kept of each tile. The second, one program a row, finds the tile in
 which the cumulative weight, in the order of ids, passes the row's uniform, and the token within.
-
-Has been run by Triton's interpreter only, never on a card yet.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ from engine.sampling.tiles import Tiles
 from engine.sampling.triton_keys import fixed_point, from_key, row_best, to_key
 from engine.sampling.triton_logits import ShapedLogits
 from engine.sampling.triton_truncate import Borders
+from engine.sampling.upload import num_words
 
 _ULP = tl.constexpr(2.0**-53)
 
@@ -162,6 +161,8 @@ def _draw_kernel(
     tile_sum_ptr,
     tile_ties_ptr,
     counts_ptr,
+    seen_ptr,
+    num_words,
     out_ptr,
     vocab_size,
     ONE: tl.constexpr,
@@ -214,6 +215,8 @@ def _draw_kernel(
     if COUNT:
         count_ptr = counts_ptr + row * vocab_size + token
         tl.store(count_ptr, tl.load(count_ptr) + 1)
+        word_ptr = seen_ptr + row * num_words + token // 32
+        tl.store(word_ptr, tl.load(word_ptr) | (1 << (token % 32)).to(tl.int32))
 
 
 def draw_tokens(
@@ -269,6 +272,8 @@ def draw_tokens(
         sums,
         ties,
         rows.penalties.counts,
+        rows.penalties.seen_bits,
+        num_words(tiles.vocab_size),
         tokens,
         tiles.vocab_size,
         ONE=one,

@@ -1,7 +1,4 @@
-"""Numbers that several of the sampler's kernels must compute alike.
-
-Has been run by Triton's interpreter only, never on a card yet.
-"""
+"""Numbers that several of the sampler's kernels must compute alike."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Stages 1 to 4 as Triton kernels: penalties, logit bias, masks, temperature.
+"""Stages 1 to 4 as one Triton kernel: penalties, logit bias, masks, temperature.
 
-A program handles one tile of one row, or a row's list of single tokens. Products and sums are
-not fused and divisions are exact, so that a logit comes out as the stages in torch leave it.
-
-Has been run by Triton's interpreter only, never on a card yet.
+A program handles one tile of one row; of a row's list of single tokens it looks at those in its
+tile. Products and sums are not fused and divisions are exact, so that a logit comes out as the
+stages in torch leave it.
 """
 
 from __future__ import annotations
@@ -18,134 +17,99 @@ from torch import Tensor
 from engine.sampling.sampling_rows import Feature, SamplingRows
 from engine.sampling.tiles import Tiles
 from engine.sampling.triton_keys import is_set
-
-_LIST_BLOCK = 64  # list entries handled at once: most lists are shorter
+from engine.sampling.upload import num_words
 
 
 @triton.jit
-def _penalties_kernel(
-    logits_ptr,
-    logits_stride,
-    out_ptr,
-    row_ids_ptr,
+def _penalized(
+    z,
+    row,
+    ids,
+    inside,
     frequency_ptr,
     presence_ptr,
     repetition_ptr,
     state_stride,
     counts_ptr,
-    prompt_bits_ptr,
+    seen_ptr,
     num_words,
     vocab_size,
-    PENALTIES: tl.constexpr,
-    TILE: tl.constexpr,
 ):
-    index = tl.program_id(0).to(tl.int64)
-    row = tl.load(row_ids_ptr + index).to(tl.int64)
-    if row < 0:
-        return
-    ids = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    inside = ids < vocab_size
-    z = tl.load(logits_ptr + index * logits_stride + ids, mask=inside, other=0.0).to(tl.float32)
-    if PENALTIES:
-        frequency = tl.load(frequency_ptr + row * state_stride).to(tl.float32)
-        presence = tl.load(presence_ptr + row * state_stride).to(tl.float32)
-        repetition = tl.load(repetition_ptr + row * state_stride).to(tl.float32)
-        if (frequency != 0) | (presence != 0) | (repetition != 1):
-            counts = tl.load(counts_ptr + row * vocab_size + ids, mask=inside, other=0)
-            z -= counts.to(tl.float32) * frequency + tl.where(counts > 0, presence, 0.0)
-            if repetition != 1:
-                in_prompt = is_set(prompt_bits_ptr + row * num_words, ids, inside)
-                repeated = tl.where(z > 0, tl.div_rn(z, repetition), z * repetition)
-                z = tl.where(in_prompt | (counts > 0), repeated, z)
-    tl.store(out_ptr + index * vocab_size + ids, z, mask=inside)
+    """Stage 1. Counts are read where a token was seen, and nowhere else."""
+    frequency = tl.load(frequency_ptr + row * state_stride).to(tl.float32)
+    presence = tl.load(presence_ptr + row * state_stride).to(tl.float32)
+    repetition = tl.load(repetition_ptr + row * state_stride).to(tl.float32)
+    if (frequency != 0) | (presence != 0) | (repetition != 1):
+        seen = is_set(seen_ptr + row * num_words, ids, inside)
+        counts = tl.load(counts_ptr + row * vocab_size + ids, mask=seen, other=0)
+        z -= counts.to(tl.float32) * frequency + tl.where(counts > 0, presence, 0.0)
+        if repetition != 1:
+            repeated = tl.where(z > 0, tl.div_rn(z, repetition), z * repetition)
+            z = tl.where(seen, repeated, z)
+    return z
 
 
 @triton.jit
-def _bias_kernel(
-    z_ptr,
-    row_ids_ptr,
+def _biased(
+    z,
+    row,
+    ids,
+    first,
     num_biases_ptr,
     state_stride,
     ids_ptr,
     values_ptr,
     list_stride,
-    vocab_size,
-    BLOCK: tl.constexpr,
+    TILE: tl.constexpr,
 ):
-    index = tl.program_id(0).to(tl.int64)
-    row = tl.load(row_ids_ptr + index).to(tl.int64)
-    if row < 0:
-        return
-    length = tl.load(num_biases_ptr + row * state_stride).to(tl.int32)
-    for start in range(0, length, BLOCK):
-        entries = start + tl.arange(0, BLOCK)
-        inside = entries < length
-        ids = tl.load(ids_ptr + row * list_stride + entries, mask=inside, other=0)
-        values = tl.load(values_ptr + row * list_stride + entries, mask=inside, other=0.0)
-        places = z_ptr + index * vocab_size + ids
-        tl.store(places, tl.load(places, mask=inside, other=0.0) + values, mask=inside)
+    """Stage 2, for the tile of ids that begins at `first`."""
+    for entry in range(0, tl.load(num_biases_ptr + row * state_stride).to(tl.int32)):
+        token = tl.load(ids_ptr + row * list_stride + entry)
+        if (token >= first) & (token < first + TILE):
+            value = tl.load(values_ptr + row * list_stride + entry)
+            z = tl.where(ids == token, z + value, z)
+    return z
 
 
 @triton.jit
-def _ban_kernel(
-    z_ptr,
-    row_ids_ptr,
+def _without_bans(
+    z,
+    row,
+    ids,
     num_generated_ptr,
     min_tokens_ptr,
     num_bans_ptr,
     state_stride,
     ids_ptr,
     list_stride,
-    vocab_size,
-    BLOCK: tl.constexpr,
 ):
-    index = tl.program_id(0).to(tl.int64)
-    row = tl.load(row_ids_ptr + index).to(tl.int64)
-    if row < 0:
-        return
+    """Stage 3: the ends that are banned until enough tokens are generated."""
     num_generated = tl.load(num_generated_ptr + row * state_stride)
-    if num_generated >= tl.load(min_tokens_ptr + row * state_stride):
-        return
-    length = tl.load(num_bans_ptr + row * state_stride).to(tl.int32)
-    for start in range(0, length, BLOCK):
-        entries = start + tl.arange(0, BLOCK)
-        inside = entries < length
-        ids = tl.load(ids_ptr + row * list_stride + entries, mask=inside, other=0)
-        tl.store(z_ptr + index * vocab_size + ids, float("-inf"), mask=inside)
+    if num_generated < tl.load(min_tokens_ptr + row * state_stride):
+        for entry in range(0, tl.load(num_bans_ptr + row * state_stride).to(tl.int32)):
+            token = tl.load(ids_ptr + row * list_stride + entry)
+            z = tl.where(ids == token, float("-inf"), z)
+    return z
 
 
 @triton.jit
-def _mask_kernel(
-    source_ptr,
-    source_stride,
-    out_ptr,
-    row_ids_ptr,
-    temperature_ptr,
-    restricted_ptr,
-    state_stride,
+def _masked(
+    z,
+    index,
+    row,
+    ids,
+    inside,
     legal_of_ptr,
     legal_ptr,
     num_legal_words,
+    restricted_ptr,
+    state_stride,
     allowed_ptr,
     num_words,
-    tile_best_ptr,
-    tile_token_ptr,
-    vocab_size,
     LEGAL: tl.constexpr,
     ALLOWED: tl.constexpr,
-    TEMPERATURE: tl.constexpr,
-    STORE: tl.constexpr,
-    TILE: tl.constexpr,
 ):
-    index = tl.program_id(0).to(tl.int64)
-    tile = tl.program_id(1)
-    row = tl.load(row_ids_ptr + index).to(tl.int64)
-    if row < 0:
-        return
-    ids = tile * TILE + tl.arange(0, TILE)
-    inside = ids < vocab_size
-    z = tl.load(source_ptr + index * source_stride + ids, mask=inside, other=float("-inf"))
-    z = z.to(tl.float32)
+    """Stage 3: what a grammar and the request allow."""
     if LEGAL:
         legal_row = tl.load(legal_of_ptr + index).to(tl.int64)
         if legal_row >= 0:
@@ -155,6 +119,79 @@ def _mask_kernel(
         if tl.load(restricted_ptr + row * state_stride) != 0:
             allowed = is_set(allowed_ptr + row * num_words, ids, inside)
             z = tl.where(allowed, z, float("-inf"))
+    return z
+
+
+@triton.jit
+def _shape_kernel(
+    logits_ptr,
+    logits_stride,
+    out_ptr,
+    row_ids_ptr,
+    frequency_ptr,
+    presence_ptr,
+    repetition_ptr,
+    num_generated_ptr,
+    min_tokens_ptr,
+    num_biases_ptr,
+    num_bans_ptr,
+    restricted_ptr,
+    temperature_ptr,
+    state_stride,
+    counts_ptr,
+    seen_ptr,
+    bias_ids_ptr,
+    bias_values_ptr,
+    bias_stride,
+    ban_ids_ptr,
+    ban_stride,
+    legal_of_ptr,
+    legal_ptr,
+    num_legal_words,
+    allowed_ptr,
+    num_words,
+    tile_best_ptr,
+    tile_token_ptr,
+    vocab_size,
+    PENALTIES: tl.constexpr,
+    BIASES: tl.constexpr,
+    BANS: tl.constexpr,
+    LEGAL: tl.constexpr,
+    ALLOWED: tl.constexpr,
+    TEMPERATURE: tl.constexpr,
+    STORE: tl.constexpr,
+    TILE: tl.constexpr,
+):
+    """Grid: (rows, tiles)."""
+    index = tl.program_id(0).to(tl.int64)
+    tile = tl.program_id(1)
+    row = tl.load(row_ids_ptr + index).to(tl.int64)
+    if row < 0:
+        return
+    first = tile * TILE
+    ids = first + tl.arange(0, TILE)
+    inside = ids < vocab_size
+    z = tl.load(logits_ptr + index * logits_stride + ids, mask=inside, other=float("-inf"))
+    z = z.to(tl.float32)
+    if PENALTIES:
+        z = _penalized(
+            z, row, ids, inside, frequency_ptr, presence_ptr, repetition_ptr, state_stride,
+            counts_ptr, seen_ptr, num_words, vocab_size,
+        )  # fmt: skip
+    if BIASES:
+        z = _biased(
+            z, row, ids, first, num_biases_ptr, state_stride, bias_ids_ptr, bias_values_ptr,
+            bias_stride, TILE,
+        )  # fmt: skip
+    if BANS:
+        z = _without_bans(
+            z, row, ids, num_generated_ptr, min_tokens_ptr, num_bans_ptr, state_stride,
+            ban_ids_ptr, ban_stride,
+        )  # fmt: skip
+    z = _masked(
+        z, index, row, ids, inside, legal_of_ptr, legal_ptr, num_legal_words, restricted_ptr,
+        state_stride, allowed_ptr, num_words, LEGAL, ALLOWED,
+    )  # fmt: skip
     if TEMPERATURE:
         temperature = tl.load(temperature_ptr + row * state_stride).to(tl.float32)
         z = tl.div_rn(z, tl.where(temperature > 0, temperature, 1.0))
@@ -190,6 +227,15 @@ class ShapedLogits:
     token: Tensor
 
 
+_CHANGING = (
+    Feature.PENALTIES
+    | Feature.LOGIT_BIAS
+    | Feature.BANNED_ENDS
+    | Feature.ALLOWED_IDS
+    | Feature.TEMPERATURE
+)
+
+
 def shape_logits(
     logits: Tensor,
     row_ids: Tensor,
@@ -198,50 +244,18 @@ def shape_logits(
     legal: LegalBits | None,
     tiles: Tiles,
 ) -> ShapedLogits:
-    """Run the stages that some row asks for.
+    """Run the stages that some row asks for, in one pass over the logits.
 
-    logits: [rows, vocab] of any float type, rows contiguous; left as they are.
+    logits: [rows, vocab] of any float type, rows contiguous; left as they are. Where all rows are
+    greedy, nothing but the best tokens is written.
     """
-    source = logits
-    if features & (Feature.PENALTIES | Feature.LOGIT_BIAS | Feature.BANNED_ENDS):
-        source = _penalize(logits, row_ids, rows, features, tiles)
-    if features & Feature.LOGIT_BIAS:
-        _bias_kernel[(tiles.num_rows,)](
-            source,
-            row_ids,
-            rows.num_biases,
-            rows.stride,
-            rows.biases.ids,
-            rows.biases.values,
-            rows.biases.stride,
-            tiles.vocab_size,
-            BLOCK=_LIST_BLOCK,
-            num_warps=1,
-        )
-    if features & Feature.BANNED_ENDS:
-        _ban_kernel[(tiles.num_rows,)](
-            source,
-            row_ids,
-            rows.num_generated,
-            rows.min_tokens,
-            rows.num_bans,
-            rows.stride,
-            rows.bans.ids,
-            rows.bans.stride,
-            tiles.vocab_size,
-            BLOCK=_LIST_BLOCK,
-            num_warps=1,
-        )
-    return _mask(logits, source, row_ids, rows, features, legal, tiles)
-
-
-def _penalize(
-    logits: Tensor, row_ids: Tensor, rows: SamplingRows, features: Feature, tiles: Tiles
-) -> Tensor:
-    """A float32 copy of the logits, penalized."""
-    out = torch.empty(logits.shape, dtype=torch.float32, device=logits.device)
-    counts, prompt_bits = rows.penalties.counts, rows.penalties.prompt_bits
-    _penalties_kernel[tiles.grid](
+    device = logits.device
+    changes = legal is not None or bool(features & _CHANGING)
+    store = changes and bool(features & Feature.DRAW)
+    out = torch.empty(logits.shape, dtype=torch.float32, device=device) if store else logits
+    best = torch.empty(tiles.grid, dtype=torch.float32, device=device)
+    token = torch.empty(tiles.grid, dtype=torch.int32, device=device)
+    _shape_kernel[tiles.grid](
         logits,
         logits.stride(0),
         out,
@@ -249,54 +263,31 @@ def _penalize(
         rows.frequency,
         rows.presence,
         rows.repetition,
-        rows.stride,
-        counts,
-        prompt_bits,
-        0 if prompt_bits is None else prompt_bits.stride(0),
-        tiles.vocab_size,
-        PENALTIES=bool(features & Feature.PENALTIES),
-        TILE=tiles.tile,
-        num_warps=8,
-        enable_fp_fusion=False,
-    )
-    return out
-
-
-def _mask(
-    logits: Tensor,
-    source: Tensor,
-    row_ids: Tensor,
-    rows: SamplingRows,
-    features: Feature,
-    legal: LegalBits | None,
-    tiles: Tiles,
-) -> ShapedLogits:
-    """Stages 3 and 4, on the logits themselves or, in place, on a copy that the first two made."""
-    allowed = rows.allowed_bits
-    changing = Feature.ALLOWED_IDS | Feature.TEMPERATURE
-    changes = legal is not None or features & changing
-    store = bool(changes and features & Feature.DRAW)
-    out = source
-    if store and source is logits:
-        out = torch.empty(source.shape, dtype=torch.float32, device=source.device)
-    best = torch.empty(tiles.grid, dtype=torch.float32, device=source.device)
-    token = torch.empty(tiles.grid, dtype=torch.int32, device=source.device)
-    _mask_kernel[tiles.grid](
-        source,
-        source.stride(0),
-        out,
-        row_ids,
-        rows.temperature,
+        rows.num_generated,
+        rows.min_tokens,
+        rows.num_biases,
+        rows.num_bans,
         rows.restricted,
+        rows.temperature,
         rows.stride,
+        rows.penalties.counts,
+        rows.penalties.seen_bits,
+        rows.biases.ids,
+        rows.biases.values,
+        rows.biases.stride,
+        rows.bans.ids,
+        rows.bans.stride,
         None if legal is None else legal.row_of,
         None if legal is None else legal.bits,
         0 if legal is None else legal.bits.stride(0),
-        allowed,
-        0 if allowed is None else allowed.stride(0),
+        rows.allowed_bits,
+        num_words(tiles.vocab_size),
         best,
         token,
         tiles.vocab_size,
+        PENALTIES=bool(features & Feature.PENALTIES),
+        BIASES=bool(features & Feature.LOGIT_BIAS),
+        BANS=bool(features & Feature.BANNED_ENDS),
         LEGAL=legal is not None,
         ALLOWED=bool(features & Feature.ALLOWED_IDS),
         TEMPERATURE=bool(features & Feature.TEMPERATURE),

@@ -2,8 +2,6 @@
 
 The same columns as `logprob_table.score_table`, without a copy of the logits and without a sort of
 a vocabulary: each tile gives its best tokens, and only these are compared between tiles.
-
-Has been run by Triton's interpreter only, never on a card yet.
 """
 
 from __future__ import annotations

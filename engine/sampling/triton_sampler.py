@@ -2,8 +2,6 @@
 
 Nothing here waits for the device. The same logits, parameters and seeds give the same tokens as the
 stages in torch, which are the oracle of its tests.
-
-Has been run by Triton's interpreter only, never on a card yet.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
 """Stages 5 and 6, top-k and top-p, as Triton kernels that sort nothing.
 
-Three launches. The survey counts the logits of each row by their distance from the best one. The
-counts show how far down the kept tokens can reach at most; everything from there up is collected,
-in any order. Among these candidates, few as a rule, the search finds the border: eight passes,
-each of which settles four bits of it. What is kept are the tokens above the border, and of those
-equal to it the first `room` in the order of ids. All sums are of integers, so no order of work
-shows.
-
-Has been run by Triton's interpreter only, never on a card yet.
+Four launches. The survey counts the logits of each row by their distance from the best one. The
+counts show how far down the kept tokens can reach at most, the window; everything from there up is
+collected, in any order. Among these candidates, few as a rule, the search finds the border: eight
+passes, each of which settles four bits of it. What is kept are the tokens above the border, and of
+those equal to it the first `room` in the order of ids. All sums are of integers, so no order of
+work shows.
 """
 
 from __future__ import annotations
@@ -124,6 +122,37 @@ def _window(counts, top_k, top_p, total, ONE: tl.constexpr):
 
 
 @triton.jit
+def _window_kernel(
+    row_ids_ptr,
+    top_k_ptr,
+    top_p_ptr,
+    state_stride,
+    num_tiles,
+    tile_total_ptr,
+    counts_ptr,
+    total_ptr,
+    window_ptr,
+    ONE: tl.constexpr,
+    TILES: tl.constexpr,
+):
+    """Once for each row what all its tiles need. Grid: (rows,)."""
+    index = tl.program_id(0).to(tl.int64)
+    row = tl.load(row_ids_ptr + index).to(tl.int64)
+    if row < 0:
+        return
+    top_k = tl.load(top_k_ptr + row * state_stride)
+    top_p = tl.load(top_p_ptr + row * state_stride)
+    if (top_k == 0) & (top_p >= 1):
+        return
+    total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
+    counts = tl.load(counts_ptr + index * _BINS + tl.arange(0, _BINS))
+    first, last = _window(counts, top_k, top_p, total, ONE)
+    tl.store(total_ptr + index, total)
+    tl.store(window_ptr + index * 2, first)
+    tl.store(window_ptr + index * 2 + 1, last)
+
+
+@triton.jit
 def _collect_kernel(
     z_ptr,
     z_stride,
@@ -133,8 +162,7 @@ def _collect_kernel(
     state_stride,
     tile_best_ptr,
     num_tiles,
-    tile_total_ptr,
-    counts_ptr,
+    window_ptr,
     tile_above_ptr,
     candidates_ptr,
     num_candidates_ptr,
@@ -153,19 +181,23 @@ def _collect_kernel(
     if (top_k == 0) & (top_p >= 1):
         return
     best = row_best(tile_best_ptr, index, num_tiles, TILES)
-    total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
-    counts = tl.load(counts_ptr + index * _BINS + tl.arange(0, _BINS))
-    first, last = _window(counts, top_k, top_p, total, ONE)
+    first = tl.load(window_ptr + index * 2)
+    last = tl.load(window_ptr + index * 2 + 1)
+    above_ptr = tile_above_ptr + index * num_tiles + tile
+    tl.store(above_ptr, top_k * 0)
+    if _bin(tl.load(tile_best_ptr + index * num_tiles + tile), best) > last:
+        return  # no logit of this tile reaches the window
     ids = tile * TILE + tl.arange(0, TILE)
     z = tl.load(z_ptr + index * z_stride + ids, mask=ids < vocab_size, other=float("-inf"))
     z = z.to(tl.float32)
     bins = _bin(z, best)
-    above = tl.sum(tl.where(bins < first, fixed_point(z, best, ONE), 0), axis=0)
-    tl.store(tile_above_ptr + index * num_tiles + tile, above)
+    if first > 0:
+        above = tl.sum(tl.where(bins < first, fixed_point(z, best, ONE), 0), axis=0)
+        tl.store(above_ptr, above)
     wanted = (z > float("-inf")) & (bins >= first) & (bins <= last)
-    ranks = tl.cumsum(wanted.to(tl.int32), axis=0)
     number = tl.sum(wanted.to(tl.int32), axis=0)
     if number > 0:
+        ranks = tl.cumsum(wanted.to(tl.int32), axis=0)
         start = tl.atomic_add(num_candidates_ptr + index, number, sem="relaxed")
         places = candidates_ptr + index * vocab_size + start + ranks - 1
         tl.store(places, to_key(z), mask=wanted)
@@ -254,7 +286,7 @@ def _search_kernel(
     state_stride,
     tile_best_ptr,
     num_tiles,
-    tile_total_ptr,
+    total_ptr,
     tile_above_ptr,
     candidates_ptr,
     num_candidates_ptr,
@@ -272,7 +304,7 @@ def _search_kernel(
     top_k = tl.load(top_k_ptr + row * state_stride)
     top_p = tl.load(top_p_ptr + row * state_stride)
     best = row_best(tile_best_ptr, index, num_tiles, TILES)
-    total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
+    total = tl.load(total_ptr + index)
     number = tl.load(num_candidates_ptr + index)
     keys_ptr = candidates_ptr + index * vocab_size
     border = top_k * 0
@@ -309,23 +341,24 @@ def find_borders(
 ) -> Borders:
     """Find what top-k and top-p keep; rows without either keep everything."""
     device, z = row_ids.device, shaped.values
-    one = float(fixed_point_one(tiles.vocab_size))
-    row_state = (rows.top_k, rows.top_p, rows.stride)
-    totals = torch.empty(tiles.grid, dtype=torch.int64, device=device)
-    bins = _BINS.value
+    one, num_rows, bins = float(fixed_point_one(tiles.vocab_size)), tiles.num_rows, _BINS.value
+    row_state = (row_ids, rows.top_k, rows.top_p, rows.stride)
+    totals, above = (torch.empty(tiles.grid, dtype=torch.int64, device=device) for _ in range(2))
+    total, room = (torch.empty(num_rows, dtype=torch.int64, device=device) for _ in range(2))
+    window = torch.empty((num_rows, 2), dtype=torch.int32, device=device)
+    candidates = torch.empty(z.shape, dtype=torch.int32, device=device)
+    border = torch.empty(num_rows, dtype=torch.int32, device=device)
     # One array, and so one launch, for all that must begin at zero. The second part is aligned
     # like the first whatever the number of rows: else there would be two variants to compile.
-    zeros = torch.zeros((bins + 1) * tiles.num_rows, dtype=torch.int32, device=device)
-    counts, num_candidates = zeros[: bins * tiles.num_rows], zeros[bins * tiles.num_rows :]
-    above = torch.empty_like(totals)
-    candidates = torch.empty(z.shape, dtype=torch.int32, device=device)
-    border = torch.empty(tiles.num_rows, dtype=torch.int32, device=device)
-    room = torch.empty(tiles.num_rows, dtype=torch.int64, device=device)
-    common = (row_ids, *row_state, shaped.best, tiles.per_row, totals)
+    zeros = torch.zeros((bins + 1) * num_rows, dtype=torch.int32, device=device)
+    counts, num_candidates = zeros[: bins * num_rows], zeros[bins * num_rows :]
     _survey_kernel[tiles.grid](
         z,
         z.stride(0),
-        *common,
+        *row_state,
+        shaped.best,
+        tiles.per_row,
+        totals,
         counts,
         tiles.vocab_size,
         ONE=one,
@@ -333,11 +366,24 @@ def find_borders(
         TILE=tiles.tile,
         num_warps=8,
     )
+    _window_kernel[(num_rows,)](
+        *row_state,
+        tiles.per_row,
+        totals,
+        counts,
+        total,
+        window,
+        ONE=one,
+        TILES=tiles.padded,
+        num_warps=1,
+    )
     _collect_kernel[tiles.grid](
         z,
         z.stride(0),
-        *common,
-        counts,
+        *row_state,
+        shaped.best,
+        tiles.per_row,
+        window,
         above,
         candidates,
         num_candidates,
@@ -347,8 +393,11 @@ def find_borders(
         TILE=tiles.tile,
         num_warps=8,
     )
-    _search_kernel[(tiles.num_rows,)](
-        *common,
+    _search_kernel[(num_rows,)](
+        *row_state,
+        shaped.best,
+        tiles.per_row,
+        total,
         above,
         candidates,
         num_candidates,

@@ -109,12 +109,13 @@ def test_a_new_occupant_finds_nothing_of_the_old_one() -> None:
     first = SamplingParams(repetition_penalty=2.0, logit_bias={1: 1.0}, allowed_token_ids=(1, 2))
     second = SamplingParams(frequency_penalty=1.0, allowed_token_ids=(69,))
     rows = rows_with({1: SamplingRow(first, 5, [8, 9], [3, 3])})
-    assert rows.penalties.counts is not None and rows.penalties.prompt_bits is not None
+    assert rows.penalties.counts is not None and rows.penalties.seen_bits is not None
     assert rows.penalties.counts[1, 3] == 2 and rows.penalties.counts.sum() == 2
-    assert unpacked(rows.penalties.prompt_bits[1]) == {8, 9}
+    assert unpacked(rows.penalties.seen_bits[1]) == {3, 8, 9}
     rows.set(1, SamplingRow(second, 6, [8, 9], [4]))
     rows.flush()
     assert rows.penalties.counts.nonzero().tolist() == [[1, 4]]
+    assert unpacked(rows.penalties.seen_bits[1]) == {4}  # the prompt is not penalized
     assert rows.allowed_bits is not None and unpacked(rows.allowed_bits[1]) == {69}
     assert rows.num_biases[1] == 0 and rows.seed[1] == 6
     rows.set(1, SamplingRow(SamplingParams(), 7))

@@ -14,16 +14,14 @@ from tests.compiled_kernels import SHARED_BYTES, compiled_by
 def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
     kernels = compiled_by("tests.engine.sampling.compile_kernels", tmp_path)
     assert {kernel.name for kernel in kernels} == {
-        "_ban_kernel",
         "_best_kernel",
-        "_bias_kernel",
         "_collect_kernel",
         "_draw_kernel",
-        "_mask_kernel",
-        "_penalties_kernel",
         "_search_kernel",
+        "_shape_kernel",
         "_sum_kernel",
         "_survey_kernel",
+        "_window_kernel",
         "_total_kernel",
     }
     assert all(kernel.shared_bytes <= SHARED_BYTES for kernel in kernels)

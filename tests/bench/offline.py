@@ -1,8 +1,10 @@
 """The engine on a GPU by the cases that its aims are stated in, offline, on random weights.
 
-Each case prints one JSON line when it is done; the last line is a table of all. Rates count output
-tokens from the first request's submission to the last token, unless a case is about prefill. With
-`--peer`, `transformers` runs the same requests by its continuous batching, in the same run.
+Each case prints one JSON line when it is done, or why it failed; the last line has all of them.
+Rates count output tokens from the first request's submission to the last token. `ms/token` is of
+decoding alone. `bound` is the time that the card would take if it read at the bandwidth and
+computed at the rate that are measured first, and `share` what of it is reached.
+With `--peer`, `transformers` runs the same requests by its continuous batching, in the same run.
 
     python -m tests.bench.offline [--cases ...] [--dtype bfloat16] [--peer] [--device cuda]
 """
@@ -10,10 +12,9 @@ tokens from the first request's submission to the last token, unless a case is a
 from __future__ import annotations
 
 import argparse
+import gc
 import json
-import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,49 +24,16 @@ from engine.config import EngineConfig
 from engine.core import EngineCore
 from engine.execution.build import build_parts
 from engine.ipc import Submit
+from engine.models.spec import load_spec
 from engine.sampling_params import SamplingParams
 from tests.bench.common import machine, median, peer_note
-from tests.bench.shapes import SHAPES, model_directory
+from tests.bench.continuous_batching import TransformersPeer
+from tests.bench.offline_cases import CASES, Case, with_answer, work_of
+from tests.bench.roofline import bandwidths, matmul_rates
+from tests.bench.shapes import model_directory
 
 ROUNDS = 3
-EVERYTHING = SamplingParams(
-    temperature=0.8,
-    top_p=0.95,
-    top_k=50,
-    frequency_penalty=0.1,
-    presence_penalty=0.1,
-    repetition_penalty=1.05,
-    logit_bias={11: 0.5},
-    seed=7,
-    ignore_eos=True,
-)
-GREEDY = SamplingParams(temperature=0, ignore_eos=True)
-
-
-@dataclass(frozen=True)
-class Case:
-    """`lengths` gives the prompt's and the answer's tokens of request n."""
-
-    shape: str
-    requests: int
-    lengths: Callable[[random.Random], tuple[int, int]]
-    params: SamplingParams = GREEDY
-
-
-def _uniform(draw: random.Random) -> tuple[int, int]:
-    return draw.randint(100, 1024), draw.randint(100, 1024)
-
-
-CASES = {
-    "0.6b mixed 256": Case("qwen3-0.6b", 256, _uniform),
-    "0.6b mixed 256, all controls": Case("qwen3-0.6b", 256, _uniform, EVERYTHING),
-    "0.6b batch 1": Case("qwen3-0.6b", 1, lambda _: (128, 256)),
-    "1b batch 1": Case("llama-3.2-1b", 1, lambda _: (32, 128)),
-    "8b batch 1": Case("llama-3.1-8b", 1, lambda _: (128, 128)),
-    "8b 1000 1000 256": Case("llama-3.1-8b", 256, lambda _: (1000, 1000)),
-    "8b prefill 8k": Case("llama-3.1-8b", 1, lambda _: (8192, 1)),
-    "tiny": Case("tiny", 8, lambda draw: (draw.randint(10, 60), draw.randint(5, 20))),
-}
+WARM_PROMPT = 16
 
 
 class Engine:
@@ -78,6 +46,7 @@ class Engine:
             device=options.device,
             dtype=options.dtype,
             kv_cache_dtype=options.kv_cache_dtype,
+            quantization=options.quantization,
             batch_invariant=options.batch_invariant or None,
             cuda_graphs=not options.no_cuda_graphs,
             prefix_cache=False,
@@ -97,98 +66,146 @@ class Engine:
             self.core.step()
         return time.perf_counter() - began
 
-
-def requests_of(case: Case) -> list[Submit]:
-    """The same for everyone, every time."""
-    draw = random.Random(0)
-    vocab_size = SHAPES[case.shape]["vocab_size"]
-    made: list[Submit] = []
-    for number in range(case.requests):
-        prompt, answer = case.lengths(draw)
-        ids = tuple(draw.randrange(1, vocab_size) for _ in range(prompt))
-        params = _with_length(case.params, answer, number)
-        made.append(Submit(str(number), ids, params))
-    return made
+    def warm_up(self, num_requests: int, params: SamplingParams) -> None:
+        """Every number of rows once: their kernels are compiled and their graphs captured."""
+        prompt = tuple(range(1, WARM_PROMPT + 1))
+        self.seconds(
+            [Submit(str(n), prompt, with_answer(params, 2 + n, n)) for n in range(num_requests)]
+        )
 
 
-def _with_length(params: SamplingParams, answer: int, number: int) -> SamplingParams:
-    fields = {name: getattr(params, name) for name in params.__struct_fields__}
-    seed = None if params.seed is None else params.seed + number
-    return SamplingParams(**{**fields, "max_new_tokens": answer, "seed": seed})
+@dataclass(frozen=True)
+class Card:
+    """What the device can do: bytes read and operations, a second."""
+
+    read: float
+    matmul: float
+
+    @classmethod
+    def measured(cls, dtype: str, device: str) -> Card:
+        """By the functions of `roofline`."""
+        rates = matmul_rates(getattr(torch, dtype), device)
+        return cls(bandwidths(device)["read"] * 1e9, max(rates.values()) * 1e9)
 
 
-def figures(case: Case, requests: list[Submit], seconds: list[float]) -> dict[str, float]:
+def figures(
+    case: Case, engine: Engine, card: Card, options: argparse.Namespace
+) -> dict[str, float]:
     """Medians of the rounds."""
-    prompt = sum(len(one.prompt_token_ids) for one in requests)
+    requests = case.submits()
+    engine.warm_up(case.requests, case.params)
+    if case.requests == 1:
+        engine.seconds(requests)  # its prompt's kernels
+    seconds = median([engine.seconds(requests) for _ in range(options.rounds)], 5)
     output = sum(one.params.max_new_tokens or 0 for one in requests)
-    rates = {
-        "output tok/s": median([output / one for one in seconds]),
-        "all tok/s": median([(prompt + output) / one for one in seconds]),
-    }
+    spec = load_spec(engine.directory)
+    work = work_of(
+        spec,
+        requests,
+        weight_size=1 if options.quantization else 2,
+        kv_size=1 if options.kv_cache_dtype == "fp8" else 2,
+    )
+    line = {"seconds": round(seconds, 3), "output tok/s": round(output / seconds, 1)}
     if case.requests == 1 and output > 1:
-        rates["ms/token"] = median([one / output * 1e3 for one in seconds], 3)
-    return rates
+        first = [Submit(one.request_id, one.prompt_token_ids, with_answer(one.params, 1))
+                 for one in requests]  # fmt: skip
+        prefill = median([engine.seconds(first) for _ in range(options.rounds)], 5)
+        seconds -= prefill
+        line["ms/token"] = round(seconds / (output - 1) * 1e3, 3)
+        bound = (work.weight_bytes + work.kv_bytes) / card.read
+    else:
+        bound = work.bound(card.read, card.matmul)
+    return line | {"bound, s": round(bound, 3), "share": round(bound / seconds, 2)}
 
 
-def peer_rate(case: Case, requests: list[Submit]) -> float:
-    """Output tokens per second of `transformers` with its continuous batching, greedy, on the same
-    weights and prompts; its answers are all as long as the longest."""
-    from transformers import AutoModelForCausalLM, GenerationConfig
-
-    directory = model_directory(case.shape)
-    loaded: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16)
-    model = loaded.to("cuda").eval()
-    longest = max(one.params.max_new_tokens or 0 for one in requests)
-    config = GenerationConfig(do_sample=False, max_new_tokens=longest, eos_token_id=-1)
-    inputs = [list(one.prompt_token_ids) for one in requests]
-    began = time.perf_counter()
-    outputs = model.generate_batch(inputs=inputs, generation_config=config)
-    seconds = time.perf_counter() - began
-    return sum(len(one.generated_tokens) for one in outputs.values()) / seconds
-
-
-def measure(name: str, engine: Engine, options: argparse.Namespace) -> dict[str, Any]:
-    """One case, warmed up once."""
+def measure(name: str, engine: Engine, card: Card, options: argparse.Namespace) -> dict[str, Any]:
+    """One case."""
     case = CASES[name]
-    requests = requests_of(case)
-    engine.seconds(requests)
-    seconds = [engine.seconds(requests) for _ in range(options.rounds)]
-    line: dict[str, Any] = {"case": name, "diglot": figures(case, requests, seconds)}
-    if options.peer and case.params is GREEDY:
-        theirs = peer_rate(case, requests)
-        line["transformers"] = {"output tok/s": round(theirs, 1)}
-        line["ratio"] = round(line["diglot"]["output tok/s"] / theirs, 2)
-    return line
+    try:
+        return {"case": name, "diglot": figures(case, engine, card, options)}
+    except (RuntimeError, ValueError) as error:  # a failure must not cost the other cases
+        return {"case": name, "failed": f"{type(error).__name__}: {error}"[:300]}
 
 
-def main() -> None:
-    """Command line."""
+def add_peer(lines: list[dict[str, Any]], shape: str, limit: float) -> None:
+    """Let `transformers` run the greedy cases of one shape, and print their lines again."""
+    peer = TransformersPeer(model_directory(shape))
+    for line in lines:
+        case = CASES[line["case"]]
+        if case.shape != shape or not case.params.greedy or "diglot" not in line:
+            continue
+        try:
+            line["transformers"] = peer.rate(case.submits(), limit)
+        except (RuntimeError, ValueError) as error:
+            line["transformers"] = {"failed": f"{type(error).__name__}: {error}"[:300]}
+            continue
+        theirs = line["transformers"]["output tok/s"]
+        line["ratio"] = round(line["diglot"]["output tok/s"] / theirs, 2) if theirs else None
+        print(json.dumps(line), flush=True)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=[*CASES][:-1])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--kv-cache-dtype", choices=["auto", "fp8"], default="auto")
+    parser.add_argument("--quantization", choices=["fp8", "int8"])
     parser.add_argument("--batch-invariant", action="store_true")
     parser.add_argument("--no-cuda-graphs", action="store_true")
     parser.add_argument("--peer", action="store_true")
-    options = parser.parse_args()
+    parser.add_argument("--peer-limit", type=float, default=60, help="seconds of a case")
+    return parser.parse_args()
+
+
+def _ran(options: argparse.Namespace, card: Card) -> list[dict[str, Any]]:
+    """The lines of all cases; a shape's peer runs when our engine of it is gone."""
+    lines: list[dict[str, Any]] = []
+    for shape in dict.fromkeys(CASES[name].shape for name in options.cases):
+        engine = Engine(shape, options)
+        for name in options.cases:
+            if CASES[name].shape == shape:
+                lines.append(measure(name, engine, card, options))
+                print(json.dumps(lines[-1]), flush=True)
+        del engine
+        gc.collect()
+        torch.cuda.empty_cache()
+        if options.peer:
+            add_peer(lines, shape, options.peer_limit)
+    return lines
+
+
+def _share_of_greedy(lines: list[dict[str, Any]]) -> dict[str, float]:
+    rates = {line["case"]: line["diglot"]["output tok/s"] for line in lines if "diglot" in line}
+    ending = ", all controls"
+    return {
+        name: round(rates[name] / rates[name.removesuffix(ending)], 3)
+        for name in rates
+        if name.endswith(ending) and name.removesuffix(ending) in rates
+    }
+
+
+def main() -> None:
+    """Command line."""
+    options = _options()
     note = peer_note(options.peer, "transformers", "accelerate")
     options.peer = note is None
-    setting = {"dtype": options.dtype, "kv": options.kv_cache_dtype, "peer": note or "took part"}
-    setting["batch invariant"] = options.batch_invariant
-    setting["graphs"] = not options.no_cuda_graphs
-    lines: list[dict[str, Any]] = []
-    engine: Engine | None = None
-    for name in options.cases:
-        shape = CASES[name].shape
-        if engine is None or engine.directory != model_directory(shape):
-            engine = None  # its memory, before the next one's
-            engine = Engine(shape, options)
-        lines.append(measure(name, engine, options))
-        print(json.dumps(lines[-1]), flush=True)
-    device = torch.cuda.get_device_name() if options.device == "cuda" else "cpu"
-    print(json.dumps({"bench": "offline", "device": device, **setting, **machine(), "all": lines}))
+    card = Card.measured(options.dtype, options.device)
+    setting = {
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        "dtype": options.dtype,
+        "kv": options.kv_cache_dtype,
+        "quantization": options.quantization,
+        "batch invariant": options.batch_invariant,
+        "graphs": not options.no_cuda_graphs,
+        "peer": note or "took part",
+        "read GB/s": round(card.read / 1e9),
+        "matmul TFLOP/s": round(card.matmul / 1e12),
+    }
+    lines = _ran(options, card)
+    line = {"bench": "offline", **setting, **machine(), "share of greedy": _share_of_greedy(lines)}
+    print(json.dumps(line | {"all": lines}))
 
 
 if __name__ == "__main__":

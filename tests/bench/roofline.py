@@ -28,7 +28,7 @@ from tests.bench.engine import PROMPT_TOKENS, Diglot
 from tests.bench.shapes import model_directory
 
 SIDE = {"cpu": 2048, "cuda": 8192}
-STREAM_BYTES = 2**29
+STREAM_BYTES = {"cpu": 2**29, "cuda": 2**32}
 ROUNDS = 7
 PREFILL_BATCH = 8
 
@@ -47,16 +47,26 @@ def seconds(run: Callable[[], Any], device: str) -> float:
 
 def bandwidths(device: str) -> dict[str, float]:
     """GB/s of reading and of copying (bytes read plus bytes written)."""
-    source = torch.ones(STREAM_BYTES // 4, device=device)
+    size = STREAM_BYTES[device]
+    source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
-    copy = 2 * STREAM_BYTES / seconds(lambda: target.copy_(source), device) / 1e9
-    reads = [seconds(source.sum, device)]
-    library = built_library() if device == "cpu" else None
-    if library is not None:  # a product of one row reads more evenly than torch's sum
-        kernels, packed = Kernels(library), PackedWeights(source.view(-1, 4096), None)
-        row = torch.ones(1, 4096)
-        reads.append(seconds(lambda: kernels.linear(packed.linear, row), device))
-    return {"read": STREAM_BYTES / min(reads) / 1e9, "copy": copy}
+    copy = 2 * size / seconds(lambda: target.copy_(source), device) / 1e9
+    runs = [source.sum, *row_products(source.view(-1, 4096), device)]
+    return {"read": size / min(seconds(run, device) for run in runs) / 1e9, "copy": copy}
+
+
+def row_products(weight: torch.Tensor, device: str) -> list[Callable[[], Any]]:
+    """Our product of one row, which reads more evenly than torch's sum."""
+    row = torch.ones(1, weight.shape[1], device=device)
+    if device == "cuda":
+        from engine.models.triton_thin import thin_product
+
+        return [lambda: thin_product(row, weight, None)]
+    library = built_library()
+    if library is None:
+        return []
+    kernels, packed = Kernels(library), PackedWeights(weight, None)
+    return [lambda: kernels.linear(packed.linear, row)]
 
 
 def matmul_rates(dtype: torch.dtype, device: str) -> dict[str, float]:

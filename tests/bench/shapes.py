@@ -6,6 +6,7 @@ Weights do not matter to speed. Directories are made on first use and kept. Know
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,10 @@ def _random(name: str, config: dict[str, Any]) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "tokenizer.json").write_text(json.dumps(_byte_tokenizer(config["vocab_size"])))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "<|end|>"}))
-    save_file(_random_weights(config), folder / "model.safetensors", {"format": "pt"})
+    # Under another name until it is whole: somebody else may look for it meanwhile.
+    unfinished = folder / f"unfinished-{os.getpid()}"
+    save_file(_random_weights(config), unfinished, {"format": "pt"})
+    unfinished.rename(folder / "model.safetensors")
     return folder
 
 

@@ -69,7 +69,7 @@ def traced(core: EngineCore) -> tuple[dict[str, list[float]], dict[str, float]]:
     calls: Counter[str] = Counter()
     events: Any = trace.events()
     for event in events:
-        if event.device_type == torch.autograd.DeviceType.CUDA:
+        if event.device_type.name == "CUDA":
             kernels[event.name].append(event.device_time)
         elif event.name.startswith("cu"):
             calls[event.name] += 1

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 TILE = 4096
 """Logits that one program handles: a vocabulary of 150 thousand then occupies some 40
-multiprocessors when the batch is a single row; 8 warps hold 16 values a thread."""
+multiprocessors when the batch is a single row."""
+
+_OF_A_WARP = 32 * 16
+"""Logits that a warp of such a program handles: 16 a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class Tiles:
     def padded(self) -> int:
         """The same, rounded up to a power of two, for vectors with a value of each tile."""
         return 1 << (self.per_row - 1).bit_length()
+
+    @property
+    def num_warps(self) -> int:
+        """Of a program that handles a tile."""
+        return max(self.tile // _OF_A_WARP, 1)
 
     @property
     def grid(self) -> tuple[int, int]:

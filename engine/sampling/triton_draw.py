@@ -77,6 +77,10 @@ def _sum_kernel(
     border = 0
     if TRUNCATE:
         border = tl.load(border_ptr + index)
+        if to_key(tl.load(tile_best_ptr + index * num_tiles + tile)) < border:
+            tl.store(tile_sum_ptr + index * num_tiles + tile, index * 0)
+            tl.store(tile_ties_ptr + index * num_tiles + tile, index * 0)
+            return  # nothing of this tile is kept
     weights, at_border = _tile_weights(
         z_ptr + index * z_stride, tile, best, floor, border, vocab_size, ONE, TRUNCATE, TILE
     )
@@ -253,7 +257,7 @@ def draw_tokens(
             TRUNCATE=borders is not None,
             TILES=tiles.padded,
             TILE=tiles.tile,
-            num_warps=8,
+            num_warps=tiles.num_warps,
         )
     _draw_kernel[(tiles.num_rows,)](
         z,

@@ -293,7 +293,7 @@ def shape_logits(
         TEMPERATURE=bool(features & Feature.TEMPERATURE),
         STORE=store,
         TILE=tiles.tile,
-        num_warps=8,
+        num_warps=tiles.num_warps,
         enable_fp_fusion=False,
     )
     return ShapedLogits(out, best, token)

@@ -86,7 +86,7 @@ def score_rows(
         looked_at,
         tiles.vocab_size,
         TILE=tile,
-        num_warps=8,
+        num_warps=tiles.num_warps,
     )
     ids = -keys.flatten(1).topk(looked_at, dim=-1).values & (2**_ID_BITS.value - 1)
     rows = places.unsqueeze(1)
@@ -101,7 +101,7 @@ def score_rows(
         tiles.vocab_size,
         ONE=float(fixed_point_one(tiles.vocab_size)),
         TILE=tile,
-        num_warps=8,
+        num_warps=tiles.num_warps,
     )
     columns = (
         values[:, :1],

@@ -32,6 +32,10 @@ _DIGIT_BITS = tl.constexpr(4)
 _DIGIT_VALUES = tl.constexpr(16)
 _DIGITS = tl.constexpr(8)
 _KEY_OFFSET = tl.constexpr(2**31)  # makes keys count from 0
+_SAMPLE = 8
+"""The share of a tile that is counted where there is a top-k: one in so many. If as many as k of
+some tokens reach a bin, so do as many of all tokens; the window is then a little too wide."""
+
 _CHUNK = 512
 """Candidates compared with 16 thresholds at once: 32 64-bit values in each thread of 8 warps."""
 
@@ -58,6 +62,7 @@ def _survey_kernel(
     ONE: tl.constexpr,
     TILES: tl.constexpr,
     TILE: tl.constexpr,
+    SAMPLE: tl.constexpr,
 ):
     index = tl.program_id(0).to(tl.int64)
     tile = tl.program_id(1)
@@ -69,13 +74,24 @@ def _survey_kernel(
     if (top_k == 0) & (top_p >= 1):
         return
     best = row_best(tile_best_ptr, index, num_tiles, TILES)
-    ids = tile * TILE + tl.arange(0, TILE)
-    z = tl.load(z_ptr + index * z_stride + ids, mask=ids < vocab_size, other=float("-inf"))
-    z = z.to(tl.float32)
-    total = tl.sum(fixed_point(z, best, ONE), axis=0)
-    tl.store(tile_total_ptr + index * num_tiles + tile, total)
+    row_ptr = z_ptr + index * z_stride
+    counts_ptr += index * _BINS
+    if top_k > 0:
+        _count(row_ptr, tile * TILE, best, vocab_size, counts_ptr, SAMPLE)
+    else:
+        z = _count(row_ptr, tile * TILE, best, vocab_size, counts_ptr, TILE)
+        total = tl.sum(fixed_point(z, best, ONE), axis=0)
+        tl.store(tile_total_ptr + index * num_tiles + tile, total)
+
+
+@triton.jit
+def _count(row_ptr, first, best, vocab_size, counts_ptr, SIZE: tl.constexpr):
+    """Count the logits of `SIZE` ids from `first` on into the row's bins. Returns the logits."""
+    ids = first + tl.arange(0, SIZE)
+    z = tl.load(row_ptr + ids, mask=ids < vocab_size, other=float("-inf")).to(tl.float32)
     counts = tl.histogram(_bin(z, best), _BINS, mask=z > float("-inf"))
-    tl.atomic_add(counts_ptr + index * _BINS + tl.arange(0, _BINS), counts, sem="relaxed")
+    tl.atomic_add(counts_ptr + tl.arange(0, _BINS), counts, sem="relaxed")
+    return z
 
 
 @triton.jit
@@ -103,9 +119,9 @@ def _after(numbers, weights):
 def _window(counts, top_k, top_p, total, ONE: tl.constexpr):
     """The first and the last bin that the search must see.
 
-    With a top-k, all from the best one to the k-th. Otherwise the border is that of top-p, and
-    what may be dropped is less than the tokens after the first bin weigh at least, but not than
-    those after the last one weigh at most.
+    With a top-k, all from the best one to the k-th, or further, as `counts` are then of a sample.
+    Otherwise the border is that of top-p, and what may be dropped is less than the tokens after
+    the first bin weigh at least, but not than those after the last one weigh at most.
     """
     numbers = counts.to(tl.int64)
     bins = tl.arange(0, _BINS).to(tl.float32)
@@ -144,7 +160,9 @@ def _window_kernel(
     top_p = tl.load(top_p_ptr + row * state_stride)
     if (top_k == 0) & (top_p >= 1):
         return
-    total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
+    total = top_k * 0
+    if top_k == 0:  # with a top-k, what counts is the weight of what that leaves
+        total = _row_sum(tile_total_ptr, index, num_tiles, TILES)
     counts = tl.load(counts_ptr + index * _BINS + tl.arange(0, _BINS))
     first, last = _window(counts, top_k, top_p, total, ONE)
     tl.store(total_ptr + index, total)
@@ -364,7 +382,8 @@ def find_borders(
         ONE=one,
         TILES=tiles.padded,
         TILE=tiles.tile,
-        num_warps=8,
+        SAMPLE=max(tiles.tile // _SAMPLE, 1),
+        num_warps=tiles.num_warps,
     )
     _window_kernel[(num_rows,)](
         *row_state,
@@ -391,7 +410,7 @@ def find_borders(
         ONE=one,
         TILES=tiles.padded,
         TILE=tiles.tile,
-        num_warps=8,
+        num_warps=tiles.num_warps,
     )
     _search_kernel[(num_rows,)](
         *row_state,

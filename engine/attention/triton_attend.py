@@ -99,11 +99,11 @@ def attend_kernel(
             middle = tl.maximum(low, tl.minimum(common, high) // TILE_KEYS * TILE_KEYS)
             m, total, acc = _attend_range(
                 q, m, total, acc, low, middle, oldest, position, kv_head, table, keys, values,
-                scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, False,
+                scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, False, False,
             )  # fmt: skip
         m, total, acc = _attend_range(
             q, m, total, acc, middle, high, oldest, position, kv_head, table, keys, values,
-            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, True,
+            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, True, False,
         )  # fmt: skip
         if num_programs > 1:
             _store_part(
@@ -123,7 +123,7 @@ def attend_kernel(
             part_m, part_total, part_acc = _attend_range(
                 q, part_m, part_total, part_acc, low, high, oldest, position, kv_head, table,
                 keys, values, scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM,
-                True,
+                True, True,
             )  # fmt: skip
             if num_programs > 1:
                 part = head * num_splits + split
@@ -168,9 +168,16 @@ def _attend_range(
     TILE_KEYS: tl.constexpr,
     TILE_DIM: tl.constexpr,
     IS_MASKED: tl.constexpr,  # else all rows see all keys, and whole tiles of them
+    IN_ORDER: tl.constexpr,
 ):
-    """Add the keys in [low, high) to each row's largest score, sum and weighted values."""
+    """Add the keys in [low, high) to each row's largest score, sum and weighted values.
+
+    `IN_ORDER`: weights are summed as a product with ones, key after key. A reduction would take
+    them in an order that hangs on how the tile lies in the threads.
+    """
     column = tl.arange(0, TILE_DIM)
+    ones = tl.full([TILE_KEYS, 16], 1.0, tl.float32).to(q.dtype)
+    sums = tl.broadcast_to(total[:, None], [q.shape[0], 16])
     inside = (column < HEAD_DIM)[None, :]
     for base in range(low, high, TILE_KEYS):
         key = base + tl.arange(0, TILE_KEYS)
@@ -196,7 +203,13 @@ def _attend_range(
         weights = tl.exp2(scores - shift[:, None])
         shrink = tl.exp2(m - shift)
         v = tl.load(values + place, wanted, other=0.0).to(q.dtype)
-        total = total * shrink + tl.sum(weights, 1)
-        acc = tl.dot(weights.to(q.dtype), v, acc * shrink[:, None], input_precision="tf32x3")
+        rounded = weights.to(q.dtype)
+        if IN_ORDER:
+            sums = tl.dot(rounded, ones, sums * shrink[:, None], input_precision="tf32x3")
+        else:
+            total = total * shrink + tl.sum(weights, 1)
+        acc = tl.dot(rounded, v, acc * shrink[:, None], input_precision="tf32x3")
         m = larger
+    if IN_ORDER:
+        total = tl.max(sums, 1)  # all are the same
     return m, total, acc

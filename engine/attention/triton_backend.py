@@ -10,8 +10,6 @@ Knows nothing of models.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -108,13 +106,12 @@ class TritonStepAttention:
         q = store_heads(shape, self._cache, layer, heads, batch.slots, angles, gain, eps)
         out = torch.empty_like(q)
         if batch.num_decodes:
-            choose = partial(triton_tiles.decode_tiles, is_split=self._programs > 1)
-            tiles = self._tiles(choose, q.dtype)
+            tiles = self._decode_tiles(q.dtype)
             self._launch(layer, q, out, tiles, (0, batch.num_decodes), 1, self._programs)
         if self._programs > 1:
             self._reduce(layer, out)
         if self._num_chunks:
-            tiles = self._tiles(triton_tiles.chunk_tiles, q.dtype)
+            tiles = self._chunk_tiles(q.dtype)
             num_tiles = -(-batch.longest_query // (tiles.rows // shape.group))
             chunks = (batch.num_decodes, self._num_chunks)
             self._launch(layer, q, out, tiles, chunks, num_tiles, 1)
@@ -128,10 +125,17 @@ class TritonStepAttention:
         keys = triton_tiles.SPLIT_KEYS
         reduce_splits_in_order(self._partials, self._stats, out, lengths, window, keys)
 
-    def _tiles(self, choose: Callable[[int, int, torch.dtype], Tiles], dtype: torch.dtype) -> Tiles:
+    def _decode_tiles(self, dtype: torch.dtype) -> Tiles:
+        sizes = (self._shape.head_dim, self._shape.group, dtype)
         if self._batch_invariant:
-            choose = triton_tiles.invariant_tiles
-        return choose(self._shape.head_dim, self._shape.group, dtype)
+            return triton_tiles.invariant_decode_tiles(*sizes)
+        return triton_tiles.decode_tiles(*sizes, is_split=self._programs > 1)
+
+    def _chunk_tiles(self, dtype: torch.dtype) -> Tiles:
+        sizes = (self._shape.head_dim, self._shape.group, dtype)
+        if self._batch_invariant:
+            return triton_tiles.invariant_chunk_tiles(*sizes)
+        return triton_tiles.chunk_tiles(*sizes)
 
     def _launch(
         self,

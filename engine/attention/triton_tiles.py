@@ -15,9 +15,11 @@ The figures are for Hopper (H200: 132 processors, 228 KiB of shared memory each,
   eleven sizes that were tried with prompts of 8192 tokens.
 - Heads of up to 256 halve keys, for the same bytes. float32, which no card should serve, gets
   tiles small enough for plain multiply-adds.
-- The invariant mode has one size for both, since tensor core instructions of other sizes may add
-  in another order: 64 rows, the least for `wgmma`. A decode wastes most of them, at 64
-  operations per byte of bfloat16, a third of what the card can do while it reads.
+- The invariant mode takes one kind of tensor core instruction for both, since others add in
+  another order: `mma.sync`, which is what tiles of less than 64 rows get. `wgmma`, for which a
+  decode would be padded to 64 rows, cost it 1.7 times the time; without it a chunk takes 1.6 times
+  its own, but few steps are chunks. Both read as many keys at a time; how many rows and warps a
+  tile has does not show.
 """
 
 from __future__ import annotations
@@ -78,13 +80,18 @@ def chunk_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
     return Tiles(_rows(128, group), 32, 8, 5)
 
 
-def invariant_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
-    """For both, where bits must not tell which it was."""
+def invariant_decode_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
+    """For one token a sequence, where bits must not tell in which tile it was."""
+    if dtype == torch.float32:
+        return invariant_chunk_tiles(head_dim, group, dtype)
+    return Tiles(_rows(16, group), 64 if head_dim <= 128 else 32, 4, 5)
+
+
+def invariant_chunk_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
+    """For many tokens a sequence, where bits must not tell that there were many."""
     if dtype == torch.float32:
         return Tiles(_rows(32, group), 32, 4, 2)
-    if head_dim <= 128:
-        return Tiles(_rows(64, group), 64, 4, 5)
-    return Tiles(_rows(64, group), 32, 8, 5)
+    return Tiles(_rows(32, group), 64 if head_dim <= 128 else 32, 4, 4)
 
 
 def decode_splits(num_decodes: int, num_kv_heads: int, longest_context: int) -> int:

@@ -1,22 +1,55 @@
 """A matrix product whose rows do not feel each other, for GPUs.
 
 A library picks its kernel by the number of rows, and with it the order in which a row's sum is
-taken. This one has one tile size for every number of rows, takes each sum from the first column to
-the last, and never splits it. Has been run by Triton's interpreter only, never on a card yet; what
-it costs there has not been measured.
+taken. Here the sum is taken from the first column to the last and never split, by the same
+instruction, whatever the tile: each of Hopper's `wgmma` adds 16 products to each sum of a tile of
+64 rows or more. So tiles may be chosen by the number of rows, and bits do not tell.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-_ROWS = 64  # the least that Hopper's `wgmma` takes: one program reads the weights for as many
-_DEPTH = 64
-_NARROW, _WIDE = 32, 128
-_MANY_COLUMNS = 128 * 132
-"""From here on wide tiles fill a card of 132 processors; below, narrow ones spread the reading."""
+_PROCESSORS = 132
+
+
+class Tile(NamedTuple):
+    """Of the result, and how many columns of the inputs are multiplied at a time."""
+
+    rows: int
+    columns: int
+    depth: int
+    num_warps: int
+    num_stages: int
+
+
+_PLAIN = Tile(64, 32, 64, 4, 4)  # of float32, which no tensor core multiplies as it is
+_NARROW = Tile(64, 32, 128, 4, 5)
+_FEW_ROWS = Tile(64, 64, 128, 4, 4)
+_MANY_ROWS = Tile(128, 64, 64, 4, 4)
+_SQUARE = Tile(128, 128, 64, 8, 4)
+
+
+def _tile(rows: int, columns: int, dtype: torch.dtype) -> Tile:
+    """What was quickest on an H200: the largest that still makes work for half of its processors,
+    and narrow ones where a matrix has few columns, for then what counts is to read them at once."""
+    if dtype == torch.float32:
+        return _PLAIN
+    if rows <= _FEW_ROWS.rows:
+        return _FEW_ROWS if columns >= _FEW_ROWS.columns * _PROCESSORS // 2 else _NARROW
+    for tile in (_SQUARE, _MANY_ROWS):
+        if _programs(rows, columns, tile) >= _PROCESSORS // 2:
+            return tile
+    return _NARROW
+
+
+def _programs(rows: int, columns: int, tile: Tile) -> int:
+    return triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns)
 
 
 @triton.jit
@@ -65,10 +98,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None 
     rows, depth = x.shape
     columns = weight.shape[0]
     out = x.new_empty(rows, columns)
-    tile = _WIDE if columns >= _MANY_COLUMNS else _NARROW
+    tile = _tile(rows, columns, x.dtype)
     # Row tiles vary slowest: those of one weight tile are then far apart, but a step of many rows
-    # is bound by arithmetic and one of few has a single row tile.
-    _linear[(triton.cdiv(columns, tile), triton.cdiv(rows, _ROWS))](
+    # is bound by arithmetic and one of few has few row tiles.
+    _linear[(triton.cdiv(columns, tile.columns), triton.cdiv(rows, tile.rows))](
         x,
         weight,
         x if bias is None else bias,
@@ -79,10 +112,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None 
         depth,
         HAS_BIAS=bias is not None,
         ADDS=added is not None,
-        ROWS=_ROWS,
-        COLUMNS=tile,
-        DEPTH=_DEPTH,
-        num_warps=4,
-        num_stages=4,
+        ROWS=tile.rows,
+        COLUMNS=tile.columns,
+        DEPTH=tile.depth,
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
     )
     return out

@@ -15,8 +15,9 @@ from engine.attention.triton_tiles import (
     chunk_tiles,
     decode_splits,
     decode_tiles,
+    invariant_chunk_tiles,
+    invariant_decode_tiles,
     invariant_programs,
-    invariant_tiles,
     padded,
 )
 
@@ -27,7 +28,8 @@ from engine.attention.triton_tiles import (
         partial(decode_tiles, is_split=True),
         partial(decode_tiles, is_split=False),
         chunk_tiles,
-        invariant_tiles,
+        invariant_decode_tiles,
+        invariant_chunk_tiles,
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -38,6 +40,16 @@ def test_a_tile_holds_a_token_and_is_a_power_of_two(choose, dtype: torch.dtype) 
             assert tiles.rows >= max(16, group)
             assert padded(tiles.rows) == tiles.rows and padded(tiles.keys) == tiles.keys
             assert SPLIT_KEYS % tiles.keys == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_invariant_tiles_take_one_kind_of_instruction_and_as_many_keys(dtype: torch.dtype) -> None:
+    for head_dim in (16, 64, 80, 128, 256):
+        for group in (1, 3, 8, 16, 32, 33, 71):
+            decode = invariant_decode_tiles(head_dim, group, dtype)
+            chunk = invariant_chunk_tiles(head_dim, group, dtype)
+            assert decode.keys == chunk.keys
+            assert (decode.rows >= 64) == (chunk.rows >= 64)  # from there on it is `wgmma`
 
 
 @given(st.integers(1, 512), st.sampled_from([1, 2, 8, 32]), st.integers(1, 200_000))

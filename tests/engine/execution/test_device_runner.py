@@ -119,14 +119,18 @@ def test_scored_prompts_are_those_of_a_cpu(model: Path) -> None:
             assert entry.logprob == pytest.approx(wanted.logprob, abs=TOLERANCE)
 
 
-def test_a_request_is_bit_for_bit_the_same_in_any_company(model: Path) -> None:
+@pytest.mark.parametrize(
+    "dtype",
+    ["float32", pytest.param("bfloat16", marks=pytest.mark.skipif(not ON_GPU, reason="GPU"))],
+)
+def test_a_request_is_bit_for_bit_the_same_in_any_company(model: Path, dtype: str) -> None:
     subject = sampled("subject", PROMPT[:70], seed=5, count=6)
-    core = device_core(model)
+    core = device_core(model, dtype=dtype)
     cold = run(core, [subject])["subject"]
     warm = run(core, [subject])["subject"]
     assert warm[-1].num_cached_tokens == 64
     mates = [greedy(f"m{n}", PROMPT[n : 8 + 9 * n], 4 + n) for n in range(5)]
-    crowded = device_core(model, max_num_batched_tokens=40)
+    crowded = device_core(model, dtype=dtype, max_num_batched_tokens=40)
     beside = run(crowded, [*mates[:3], subject, *mates[3:]])["subject"]
     for other in (warm, beside):
         assert tokens(other) == tokens(cold)

@@ -71,3 +71,14 @@ def test_a_row_of_a_product_does_not_feel_the_others() -> None:
         for row in (0, 63, 64, 129):
             assert torch.equal(linear(x[row : row + 1], weight, None)[0], together[row])
         assert torch.equal(linear(x[5:42], weight, None), together[5:42])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(DEVICE == "cpu", reason="needs CUDA")
+@pytest.mark.parametrize(("columns", "depth"), [(1024, 3072), (6144, 1000), (9000, 4096)])
+def test_on_a_card_bits_do_not_tell_which_tile_a_row_was_in(columns: int, depth: int) -> None:
+    """Tiles are chosen by the number of rows; what a card makes of that only a card can tell."""
+    x, weight = (noise(n, depth, dtype=torch.bfloat16, seed=n) for n in (1000, columns))
+    together = linear(x, weight, None)
+    for rows in (1, 64, 65, 256):
+        assert torch.equal(linear(x[:rows], weight, None), together[:rows]), rows

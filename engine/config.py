@@ -22,15 +22,16 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     device. `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and
     of cache hits, bit for bit; None does so where it costs nothing, which is on a CPU.
     `speculative_tokens` are guessed from a sequence's own text and checked in one step; 0 to 15,
-    offered on a CPU. `quantization` rounds the weights of products while they are loaded: int8 with
-    a scale per column, computed with in `dtype`; offered where the compiled kernels run the model.
+    offered on a CPU. `quantization` rounds the weights of products while they are loaded, with a
+    scale per output: `int8`, computed with in `dtype`, where the compiled kernels run the model;
+    `fp8` on a GPU, where steps of several rows round what they multiply by them, too.
     """
 
     model: str = str(EMBEDDED_MODEL)
     served_name: str = "diglot-mini"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    quantization: Literal["int8"] | None = None
+    quantization: Literal["int8", "fp8"] | None = None
     max_model_len: int | None = None
     block_size: int = 64  # tokens
     kv_cache_tokens: int | None = None

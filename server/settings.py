@@ -64,9 +64,10 @@ class ServerSettings(BaseSettings):
         description="Number format of weights and activations; by default the checkpoint's own, "
         "but on a CPU float32 unless it multiplies bfloat16 and the model is not tiny.",
     )
-    quantization: Literal["int8"] | None = Field(
+    quantization: Literal["int8", "fp8"] | None = Field(
         default=None,
-        description="Round weights while loading, `int8` on a CPU: faster, smaller, less exact.",
+        description="Round weights while loading, `int8` on a CPU, `fp8` on a GPU: faster, "
+        "smaller, less exact.",
     )
     max_model_len: int | None = Field(
         default=None, ge=1, description="Context length in tokens; the model's own by default."

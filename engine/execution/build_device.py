@@ -1,7 +1,6 @@
 """Puts together what runs plans on a GPU.
 
-Imported where there is one only: CPU builds of torch come without Triton. Has been run by Triton's
-interpreter only, never on a card yet.
+Imported where there is one only: CPU builds of torch come without Triton.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         device=device,
         max_model_len=setup.max_model_len,
         batch_invariant=setup.batch_invariant,
+        fp8=config.quantization == "fp8",
     )
     announce("making the key-value cache")
     cache = make_cache(setup)

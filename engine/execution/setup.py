@@ -69,6 +69,8 @@ def resolve(config: EngineConfig) -> Setup:
         dtype = default_dtype(spec.dtype, weight_bytes(Path(config.model)), device)
     else:
         dtype = getattr(torch, config.dtype)
+    if config.quantization == "fp8":
+        _check_fp8(dtype, device)
     invariant = config.batch_invariant
     return Setup(
         config=config,
@@ -123,8 +125,17 @@ def _refuse_on_gpu(config: EngineConfig) -> None:
         raise EngineFault("--block-size must be a power of two on a GPU.")
     if config.speculative_tokens:
         raise EngineFault("--speculative-tokens is offered on a CPU only.")
-    if config.quantization:
+    if config.quantization == "int8":
         raise EngineFault("--quantization int8 is offered on a CPU only.")
+    if config.quantization == "fp8" and config.batch_invariant:
+        raise EngineFault("--quantization fp8 is not offered with --batch-invariant.")
+
+
+def _check_fp8(dtype: torch.dtype, device: torch.device) -> None:
+    if device.type == "cpu":
+        raise EngineFault("--quantization fp8 is offered on a GPU only.")
+    if dtype != torch.bfloat16:
+        raise EngineFault("--quantization fp8 is offered with --dtype bfloat16 only.")
 
 
 def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:

@@ -23,9 +23,13 @@ from engine.models.weights import open_weights
 class TritonLayer:
     """One layer, its gate and up products in one."""
 
-    def __init__(self, weights: LayerWeights, eps: float, *, batch_invariant: bool) -> None:
+    def __init__(
+        self, weights: LayerWeights, eps: float, *, batch_invariant: bool, fp8: bool
+    ) -> None:
+        """Lay out a layer's weights; see `make_product`."""
+
         def product(projection: Projection) -> Product:
-            return make_product(projection, batch_invariant=batch_invariant)
+            return make_product(projection, batch_invariant=batch_invariant, fp8=fp8)
 
         self.attention_norm = Norm(weights.attention_norm, eps)
         self.qkv = product(weights.qkv)
@@ -87,11 +91,16 @@ def load_triton_decoder(
     device: torch.device,
     max_model_len: int,
     batch_invariant: bool,
+    fp8: bool,
 ) -> TritonDecoder:
-    """See `engine.models.weights.load_decoder`."""
+    """See `engine.models.weights.load_decoder`.
+
+    `fp8` keeps eight bits of each weight of a layer's products. The output layer stays as it is: it
+    is a small part of what is read, and what it rounds goes into the probabilities as they are.
+    """
     with open_weights(model_dir, spec, dtype, device) as reader:
         layers = [
-            TritonLayer(one, spec.rms_norm_eps, batch_invariant=batch_invariant)
+            TritonLayer(one, spec.rms_norm_eps, batch_invariant=batch_invariant, fp8=fp8)
             for one in reader.layers()
         ]
         embedding = reader.embedding()
@@ -101,7 +110,7 @@ def load_triton_decoder(
             embedding=embedding,
             layers=layers,
             norm=reader.final_norm(),
-            head=make_product(head, batch_invariant=batch_invariant),
+            head=make_product(head, batch_invariant=batch_invariant, fp8=False),
             rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
         )
 

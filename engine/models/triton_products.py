@@ -12,6 +12,7 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional
 
+from engine.models.fp8_product import Fp8Product
 from engine.models.layer_weights import Projection
 from engine.models.triton_layers import rms_norm, silu_mul
 from engine.models.triton_linear import linear
@@ -32,9 +33,16 @@ class Product(Protocol):
         ...
 
 
-def make_product(projection: Projection, *, batch_invariant: bool) -> Product:
-    """In the projection's dtype."""
-    return InvariantProduct(projection) if batch_invariant else LibraryProduct(projection)
+def make_product(projection: Projection, *, batch_invariant: bool, fp8: bool) -> Product:
+    """In the projection's dtype; `fp8`: by weights rounded to eight bits.
+
+    Raises:
+        ModelLoadError: its sizes do not suit eight bits.
+    """
+    if batch_invariant:
+        assert not fp8, "the two are not offered together"
+        return InvariantProduct(projection)
+    return Fp8Product(projection) if fp8 else LibraryProduct(projection)
 
 
 class LibraryProduct:

@@ -21,15 +21,15 @@ from engine.dependent_launch import chained, follow, lead
 
 
 class _Tile(NamedTuple):
-    """Columns of the result that a program takes, and how deep it reads at a time: eight numbers,
-    one load of 16 bytes, for each of its threads, so that sums stay within threads."""
+    """Columns of the result that a program takes."""
 
     columns: int
     num_warps: int
 
-    @property
-    def depth(self) -> int:
-        return 256 * self.num_warps
+    def depth(self, weight: Tensor) -> int:
+        """How deep it reads at a time: one load of 16 bytes for each of its threads, so that sums
+        stay within threads."""
+        return 16 // weight.element_size() * 32 * self.num_warps
 
 
 _LAYER = _Tile(2, 4)
@@ -51,28 +51,37 @@ def thin_product(
     weight: Tensor,
     bias: Tensor | None,
     *,
+    scale: Tensor | None = None,
     norm: Norm | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """`norm(x) W^T + bias + residual`, summed in float32 and rounded once.
+    """`norm(x) W^T * scale + bias + residual`, summed in float32 and rounded once.
 
-    x: `[1, in]`; weight: `[out, in]`; bias: `[out]`; residual: `[1, out]`; all contiguous and of
-    one dtype. Returns `[1, out]`.
+    x: `[1, in]`; weight: `[out, in]`, of float8 with a scale; scale: float32 `[out]`; bias:
+    `[out]`; residual: `[1, out]`; all contiguous, and but for these two of one dtype. Returns
+    `[1, out]`.
     """
     columns = weight.shape[0]
     out = x.new_empty(1, columns)
-    _launch(x, weight, bias, norm, residual, out, columns, gated=False)
+    _launch(x, weight, bias, scale, norm, residual, out, columns, gated=False)
     return out
 
 
-def thin_gated(x: Tensor, weight: Tensor, bias: Tensor | None, norm: Norm | None) -> Tensor:
-    """`silu(gate) * up` of `norm(x) W^T + bias`, whose first half are the gates.
+def thin_gated(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    norm: Norm | None,
+    *,
+    scale: Tensor | None = None,
+) -> Tensor:
+    """`silu(gate) * up` of `norm(x) W^T * scale + bias`, whose first half are the gates.
 
-    x: `[1, in]`; weight: `[2 * wide, in]`; bias: `[2 * wide]`. Returns `[1, wide]`.
+    x: `[1, in]`; weight: `[2 * wide, in]`; bias, scale: `[2 * wide]`. Returns `[1, wide]`.
     """
     wide = weight.shape[0] // 2
     out = x.new_empty(1, wide)
-    _launch(x, weight, bias, norm, None, out, wide, gated=True)
+    _launch(x, weight, bias, scale, norm, None, out, wide, gated=True)
     return out
 
 
@@ -80,6 +89,7 @@ def _launch(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
+    scale: Tensor | None,
     norm: Norm | None,
     residual: Tensor | None,
     out: Tensor,
@@ -93,6 +103,7 @@ def _launch(
         x,
         weight,
         bias,
+        scale,
         None if norm is None else norm.gain,
         residual,
         out,
@@ -101,7 +112,7 @@ def _launch(
         0.0 if norm is None else norm.eps,
         GATED=gated,
         COLUMNS=tile.columns,
-        DEPTH=tile.depth,
+        DEPTH=tile.depth(weight),
         num_warps=tile.num_warps,
         **chained(x),
     )
@@ -112,6 +123,7 @@ def _thin(
     x,
     weight,
     bias,
+    scale,
     gain,
     residual,
     out,
@@ -151,18 +163,24 @@ def _thin(
         if GATED:
             up_sums += u.to(tl.float32) * values[None, :]
             u = tl.load(at_up + at + DEPTH, next_one, other=0.0)
-    total = tl.sum(sums, 1)
-    up = tl.sum(up_sums, 1)
+    root = 1.0
     if gain is not None:
-        scale = tl.rsqrt(tl.sum(squares, 0) / depth + eps)
-        total *= scale
-        up *= scale
-    if bias is not None:
-        total += tl.load(bias + column, inside, other=0.0).to(tl.float32)
-        if GATED:
-            up += tl.load(bias + columns + column, inside, other=0.0).to(tl.float32)
+        root = tl.rsqrt(tl.sum(squares, 0) / depth + eps)
+    total = _finished(tl.sum(sums, 1), root, column, inside, scale, bias)
     if GATED:
+        up = _finished(tl.sum(up_sums, 1), root, columns + column, inside, scale, bias)
         total = total / (1 + tl.exp(-total)) * up
     if residual is not None:
         total += tl.load(residual + column, inside, other=0.0).to(tl.float32)
     tl.store(out + column, total, inside)
+
+
+@triton.jit
+def _finished(total, root, column, inside, scale, bias):
+    """Sums of some columns with all factors, and the bias."""
+    total *= root
+    if scale is not None:
+        total *= tl.load(scale + column, inside, other=0.0)
+    if bias is not None:
+        total += tl.load(bias + column, inside, other=0.0).to(tl.float32)
+    return total

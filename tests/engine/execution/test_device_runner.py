@@ -199,3 +199,18 @@ def test_with_an_8_bit_cache_results_stay_close(model: Path) -> None:
     ours = run(core, [greedy("r", PROMPT[:40], 1, logprobs=0)])["r"]
     exact = run(make_core(model), [greedy("r", PROMPT[:40], 1, logprobs=0)])["r"]
     assert chosen_logprobs(ours) == pytest.approx(chosen_logprobs(exact), abs=0.5)
+
+
+def test_with_8_bit_weights_results_stay_close(model: Path) -> None:
+    """Prompts by rounded activations, decodes of one row by the weights alone."""
+    small = {"block_size": 16, "max_num_sequences": 4, "kv_cache_tokens": 256}
+    setup = resolve(make_config(model, dtype="bfloat16", **small))
+    config = make_config(model, dtype="bfloat16", quantization="fp8", **small)
+    setup = replace(setup, config=config, batch_invariant=False)
+    if ON_GPU:
+        setup = replace(setup, device=torch.device("cuda"))
+    core = EngineCore(*assemble(setup, load_device_runner(setup, lambda phase: None)))
+    [first, *more] = chosen_logprobs(run(core, [greedy("r", PROMPT[:40], 3, logprobs=0)])["r"])
+    assert len(more) == 2
+    exact = chosen_logprobs(run(make_core(model), [greedy("r", PROMPT[:40], 1, logprobs=0)])["r"])
+    assert first == pytest.approx(exact[0], abs=0.5)

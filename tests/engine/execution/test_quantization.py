@@ -43,3 +43,8 @@ def test_it_changes_the_fingerprint(model: Path, kernels: Kernels) -> None:
 def test_it_is_refused_without_kernels(model: Path) -> None:
     with pytest.raises(EngineFault, match="--quantization int8 is offered"):
         make_core(model, quantization="int8", native_kernels=False)
+
+
+def test_fp8_is_refused_without_a_gpu(model: Path) -> None:
+    with pytest.raises(EngineFault, match="--quantization fp8 is offered on a GPU only"):
+        make_core(model, quantization="fp8")

@@ -10,6 +10,7 @@ import torch
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.triton_layers import rms_norm, silu_mul
 from engine.models.triton_linear import linear
+from engine.models.triton_quantize import quantize_rows
 from engine.models.triton_thin import Norm, thin_gated, thin_product
 from tests.triton_compiler import compiling, report
 
@@ -25,6 +26,10 @@ def launch_layers(dtype: torch.dtype, hidden: int, wide: int) -> None:
     thin = thin_product(x[:1], weight, weight[:, 0].contiguous(), norm=norm)
     thin_product(x[:1], weight, None, residual=thin)
     thin_gated(x[:1], weight, None, norm)
+    codes, scales = quantize_rows(x, norm)
+    quantize_rows(both, None)
+    if dtype == torch.bfloat16:
+        thin_product(x[:1], weight.to(codes.dtype), None, scale=scales.new_zeros(wide), norm=norm)
 
 
 def launch_inputs() -> None:

@@ -16,6 +16,7 @@ def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
     assert {kernel.name for kernel in kernels} == {
         "_build_inputs",
         "_linear",
+        "_quantize_rows",
         "_record_draws",
         "_rms_norm",
         "_silu_mul",

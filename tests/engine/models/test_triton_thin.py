@@ -53,6 +53,20 @@ def test_a_product_with_all_that_is_fused_in(columns: int, depth: int, dtype: to
     assert_close(got, expected, depth)
 
 
+@pytest.mark.parametrize(("columns", "depth"), SIZES)
+def test_weights_of_eight_bits_have_a_scale_for_each_output(columns: int, depth: int) -> None:
+    x = noise(1, depth, dtype=torch.bfloat16, seed=0)
+    weight = noise(2 * columns, depth, dtype=torch.float32, seed=1).to(torch.float8_e4m3fn)
+    scale = noise(2 * columns, dtype=torch.float32, seed=2).abs()
+    norm = Norm(noise(depth, dtype=torch.bfloat16, seed=4), 1e-5)
+    expected = normed(x, norm) @ (weight.double() * scale.double()[:, None]).T
+    assert_close(thin_product(x, weight, None, scale=scale, norm=norm), expected, depth)
+    gate, up = (expected / depth**0.5).chunk(2, dim=1)
+    scale /= depth**0.5
+    got = thin_gated(x, weight, None, norm, scale=scale)
+    assert_close(got, functional.silu(gate) * up, depth)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize(("columns", "depth"), SIZES)
 def test_a_gated_product(columns: int, depth: int, dtype: torch.dtype) -> None:

@@ -20,6 +20,7 @@ class TransformersPeer:
     """One model on the card. `paged|sdpa` is what it has without further packages."""
 
     directory: Path
+    device: str = "cuda"
 
     def __post_init__(self) -> None:
         from transformers import AutoModelForCausalLM
@@ -27,7 +28,7 @@ class TransformersPeer:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             self.directory, dtype=torch.bfloat16, attn_implementation="paged|sdpa"
         )
-        self._model = loaded.to("cuda").eval()
+        self._model = loaded.to(self.device).eval()
 
     def rate(self, requests: list[Submit], limit: float) -> dict[str, float]:
         """Output tokens per second from the submission on, and how many there were after `limit`

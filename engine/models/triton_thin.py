@@ -26,10 +26,10 @@ class _Tile(NamedTuple):
     columns: int
     num_warps: int
 
-    def depth(self, weight: Tensor) -> int:
-        """How deep it reads at a time: one load of 16 bytes for each of its threads, so that sums
-        stay within threads."""
-        return 16 // weight.element_size() * 32 * self.num_warps
+    def depth(self, x: Tensor) -> int:
+        """How deep it reads at a time: one load of the input, of 16 bytes, for each of its threads,
+        so that sums stay within threads."""
+        return _vector(x) * 32 * self.num_warps
 
 
 _LAYER = _Tile(2, 4)
@@ -85,6 +85,11 @@ def thin_gated(
     return out
 
 
+def _vector(x: Tensor) -> int:
+    """Numbers in 16 bytes."""
+    return 16 // x.element_size()
+
+
 def _launch(
     x: Tensor,
     weight: Tensor,
@@ -112,7 +117,8 @@ def _launch(
         0.0 if norm is None else norm.eps,
         GATED=gated,
         COLUMNS=tile.columns,
-        DEPTH=tile.depth(weight),
+        DEPTH=tile.depth(x),
+        VECTOR=_vector(x),
         num_warps=tile.num_warps,
         **chained(x),
     )
@@ -133,13 +139,16 @@ def _thin(
     GATED: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
+    VECTOR: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
     """Grid: (tiles of columns,). Gated, `weight` has `columns` rows of gates, then as many more."""
     lead(CHAINED)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < columns
-    inner = tl.arange(0, DEPTH)
+    # As many numbers at a time for each thread of the weights as of the input: else the input
+    # would go through shared memory to get where the weights are.
+    inner = tl.max_contiguous(tl.arange(0, DEPTH), VECTOR)
     at_weight = weight + column.to(tl.int64)[:, None] * depth + inner[None, :]
     at_up = weight + (columns + column).to(tl.int64)[:, None] * depth + inner[None, :]
     wanted = inside[:, None] & (inner < depth)[None, :]

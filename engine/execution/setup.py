@@ -13,8 +13,8 @@ import torch
 from engine.attention.backend import AttentionShape
 from engine.attention.kv_cache import KVCache, blocks_that_fit
 from engine.config import EngineConfig
-from engine.errors import EngineFault
 from engine.execution.machine import default_dtype, free_bytes, resolve_device
+from engine.execution.offered import check_offered
 from engine.models.spec import ModelSpec, load_spec
 
 _CPU_CACHE_BYTES = 2**30
@@ -62,25 +62,23 @@ def resolve(config: EngineConfig) -> Setup:
         EngineError: the model cannot be read, or what is asked for is not offered on the device.
     """
     device = resolve_device(config.device)
-    if device.type == "cuda":
-        _refuse_on_gpu(config)
     spec = load_spec(Path(config.model))
     if config.dtype == "auto":
         dtype = default_dtype(spec.dtype, weight_bytes(Path(config.model)), device)
     else:
         dtype = getattr(torch, config.dtype)
-    if config.quantization == "fp8":
-        _check_fp8(dtype, device)
+    on_gpu = device.type == "cuda"
+    check_offered(config, dtype, torch.cuda.get_device_capability(device) if on_gpu else None)
     invariant = config.batch_invariant
     return Setup(
         config=config,
         spec=spec,
         device=device,
         dtype=dtype,
-        kv_dtype=_kv_dtype(config, dtype, device),
+        kv_dtype=_kv_dtype(config, dtype),
         max_model_len=_max_model_len(config, spec),
         max_num_batched_tokens=config.max_num_batched_tokens or _STEP_TOKENS[device.type],
-        batch_invariant=device.type == "cpu" if invariant is None else invariant,
+        batch_invariant=not on_gpu if invariant is None else invariant,
     )
 
 
@@ -120,33 +118,11 @@ def make_cache(setup: Setup) -> KVCache:
     )
 
 
-def _refuse_on_gpu(config: EngineConfig) -> None:
-    if config.block_size & (config.block_size - 1):
-        raise EngineFault("--block-size must be a power of two on a GPU.")
-    if config.speculative_tokens:
-        raise EngineFault("--speculative-tokens is offered on a CPU only.")
-    if config.quantization == "int8":
-        raise EngineFault("--quantization int8 is offered on a CPU only.")
-    if config.quantization == "fp8" and config.batch_invariant:
-        raise EngineFault("--quantization fp8 is not offered with --batch-invariant.")
-
-
-def _check_fp8(dtype: torch.dtype, device: torch.device) -> None:
-    if device.type == "cpu":
-        raise EngineFault("--quantization fp8 is offered on a GPU only.")
-    if dtype != torch.bfloat16:
-        raise EngineFault("--quantization fp8 is offered with --dtype bfloat16 only.")
-
-
 def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:
     """The shortest of what the model, the operator and the cache allow."""
     limits = (spec.max_position_embeddings, config.max_model_len, config.kv_cache_tokens)
     return min(limit for limit in limits if limit is not None)
 
 
-def _kv_dtype(config: EngineConfig, dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    if config.kv_cache_dtype == "auto":
-        return dtype
-    if device.type == "cpu":
-        raise EngineFault("--kv-cache-dtype fp8 is offered on a GPU only.")
-    return torch.float8_e4m3fn
+def _kv_dtype(config: EngineConfig, dtype: torch.dtype) -> torch.dtype:
+    return dtype if config.kv_cache_dtype == "auto" else torch.float8_e4m3fn

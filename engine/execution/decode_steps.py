@@ -2,7 +2,7 @@
 
 A step is padded to one of a few sizes. On a GPU the kernels of a size are captured as a CUDA graph
 when it first occurs, and replayed from then on, which spares the host a launch for each of them.
-The capture has never run on a card yet. Knows nothing of sampling.
+Knows nothing of sampling.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 A step is launched while the one before still runs: its inputs come from tables on the device, the
 tokens it draws stay there for the next one, and the host reads them when it has launched that.
-Has been run on a CPU, its kernels by Triton's interpreter, and never on a card yet.
 
 Knows nothing of who decided the plan or of what becomes of the tokens.
 """

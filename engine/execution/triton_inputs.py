@@ -1,6 +1,6 @@
 """Kernels that make a step's tensors on the device, from a packet and the tables of the rows.
 
-Have been run by Triton's interpreter only, never on a card yet. Know nothing of models.
+Know nothing of models.
 """
 
 from __future__ import annotations

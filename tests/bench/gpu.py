@@ -14,15 +14,17 @@ import json
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 TESTS = "triton or device or cuda or sampling_rows or fp8"
+SIDE_BY_SIDE = ("-n", "8") if find_spec("xdist") else ()
 SMALL = ("0.6b mixed 256", "0.6b mixed 256, all controls", "0.6b batch 1", "1b batch 1")
 LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
 PARTS: dict[str, tuple[int, list[str]]] = {
-    "tests": (120, ["pytest", "tests/engine", "-k", TESTS, "-q", "-x", "-W", "default"]),
+    "tests": (120, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
     "large": (150, ["tests.bench.offline", "--rounds", "1", "--cases", *LARGE]),
     "fp8 weights": (
         60,

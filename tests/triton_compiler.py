@@ -23,8 +23,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
-TARGET = GPUTarget("cuda", int(os.environ.get("COMPUTE_CAPABILITY", "90")), 32)
-"""By default Hopper."""
+CAPABILITY = int(os.environ.get("COMPUTE_CAPABILITY", "90"))
+"""By default Hopper's."""
+
+TARGET = GPUTarget("cuda", CAPABILITY, 32)
 
 _OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "launch_pdl")
 _NAMES = {
@@ -68,7 +70,7 @@ def compiling() -> Iterator[list[Compiled]]:
     with (
         patch.object(JITFunction, "run", run),
         patch.object(torch, "empty", torch.zeros),
-        patch("engine.dependent_launch._overlaps", lambda device: TARGET.arch >= 90),
+        patch("engine.dependent_launch._overlaps", lambda device: CAPABILITY >= 90),
     ):
         yield results
 

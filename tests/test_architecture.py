@@ -28,7 +28,7 @@ LAYERS: tuple[set[str], ...] = (
     BASICS,
     TEXT,
     {"scheduling"},
-    {"native"},
+    {"native", "dependent_launch"},
     {"attention"},
     {"models", "sampling"},
     {"execution"},
@@ -51,6 +51,7 @@ OUTSIDE_LAYERS: dict[str, set[str]] = {
 USES_THE_WIRE = {"core", "worker"}
 TORCH_ROOMS = {
     "native",
+    "dependent_launch",
     "attention",
     "models",
     "sampling",

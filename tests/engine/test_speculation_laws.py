@@ -148,5 +148,6 @@ def test_guesses_are_refused_where_steps_are_planned_ahead(
     monkeypatch.setattr(
         "engine.execution.setup.resolve_device", lambda wanted: torch.device("cuda")
     )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     with pytest.raises(EngineFault, match="--speculative-tokens is offered on a CPU only"):
         make_core(model, speculative_tokens=1)

@@ -1,7 +1,8 @@
-"""The engine alone, without HTTP, beside `transformers` generate and llama.cpp on the same weights.
+"""The engine alone, without HTTP, beside `transformers` generate, llama.cpp and vLLM's CPU build.
 
-Greedy, the same lengths, the same precision and threads; contestants take turns. Prints one JSON
-line: prefill and decode tokens per second at each batch size, and our ratio to the peer.
+Greedy, the same weights, lengths, precision and threads; contestants take turns. Prints one JSON
+line: prefill and decode tokens per second at each batch size, and our ratio to the peer. vLLM takes
+part where `VLLM_PYTHON` names the interpreter of an environment that has it.
 
     python -m tests.bench.engine [--models embedded 135m] [--dtype bfloat16] [--peers]
 """
@@ -28,12 +29,13 @@ from engine.sampling_params import SamplingParams
 from tests.bench.common import CACHE, THREADS, interleave, machine, peer_note
 from tests.bench.llama_cpp import LlamaCpp, converted
 from tests.bench.shapes import model_directory
+from tests.bench.vllm_peer import VllmCpu, vllm_python, vllm_version
 
 PROMPT_TOKENS = 128
 NEW_TOKENS = 48
 ROUNDS = 3
-PEERS = {"transformers": ["transformers"], "llama.cpp": ["llama_cpp", "gguf"]}
-"""With the modules that each needs."""
+PEERS = {"transformers": ["transformers"], "llama.cpp": ["llama_cpp", "gguf"], "vllm": []}
+"""With the modules that each needs here."""
 VERSION_OF = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}
 
 
@@ -111,6 +113,26 @@ class LlamaCppRates:
         return rates(batch, new_tokens, *self._peer.run(prompts(batch, vocab_size), new_tokens))
 
 
+class VllmRates:
+    """vLLM, by its own clock."""
+
+    def __init__(self, model: Path, dtype: str, most_rows: int) -> None:
+        python = vllm_python()
+        assert python is not None
+        length = PROMPT_TOKENS + NEW_TOKENS
+        self._peer = VllmCpu(
+            python, model, dtype, threads=THREADS, most_rows=most_rows, length=length
+        )
+
+    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
+        """As `Diglot.run`."""
+        return rates(batch, new_tokens, *self._peer.run(prompts(batch, vocab_size), new_tokens))
+
+    def close(self) -> None:
+        """Let go of its memory."""
+        self._peer.close()
+
+
 def prompts(batch: int, vocab_size: int) -> list[list[int]]:
     """The same pseudo-random prompts for every contestant."""
     generator = torch.Generator().manual_seed(batch)
@@ -136,6 +158,8 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
         contestants["transformers"] = Transformers(directory, dtype)
     if "llama.cpp" in peers:
         contestants["llama.cpp"] = LlamaCppRates(directory, dtype, max(options.batches))
+    if "vllm" in peers:
+        contestants["vllm"] = VllmRates(directory, dtype, max(options.batches))
     result: dict[str, Any] = {}
     for batch in options.batches:
         sizes = (batch, vocab_size, options.new_tokens)
@@ -152,7 +176,14 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
             if peer != "diglot"
         }
         result[f"batch {batch}"] = figures
+    if "vllm" in peers:
+        contestants["vllm"].close()
     return result
+
+
+def version_of(peer: str) -> str:
+    """Of a peer that takes part."""
+    return vllm_version() if peer == "vllm" else version(VERSION_OF[peer])
 
 
 def main() -> None:
@@ -169,12 +200,14 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(THREADS)
     notes = {name: peer_note(name in options.peers, *needed) for name, needed in PEERS.items()}
+    if vllm_python() is None:
+        notes["vllm"] = "skipped: VLLM_PYTHON names no interpreter"
     peers = {name for name, note in notes.items() if note is None}
     results = {name: measure(name, options, peers) for name in options.models}
     setting = {"prompt": PROMPT_TOKENS, "new": options.new_tokens, "dtype": options.dtype}
     line = {"bench": "engine", "unit": "tokens/s", "greedy": True, **setting, **machine()}
     line |= {"rounds": options.rounds}
-    line |= {"peers": {name: note or version(VERSION_OF[name]) for name, note in notes.items()}}
+    line |= {"peers": {name: note or version_of(name) for name, note in notes.items()}}
     line |= {"models": results}
     print(json.dumps(line))
 

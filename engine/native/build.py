@@ -19,11 +19,13 @@ from pathlib import Path
 import torch
 
 from engine.native.prebuilt import prebuilt_library
+from engine.native.processor import MATRIX_UNITS, processor_flags
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
 CACHE_VARIABLE = "DIGLOT_NATIVE_CACHE"
 _COMPILERS = ("c++", "g++", "clang++")
 _NATIVE = ("-march=native",)
+_NO_MATRIX_UNITS = ("-mno-amx-tile", "-mno-amx-bf16", "-mno-amx-int8")
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-Wno-psabi")
 _SECONDS = 120
 
@@ -40,7 +42,9 @@ def built_library(head_dim: int | None = None) -> Path | None:
     compiler, openmp = _compiler(), _openmp()
     if compiler is None or openmp is None:
         return prebuilt_library()
-    flags = _NATIVE if head_dim is None else (*_NATIVE, f"-DDIGLOT_HEAD_DIM={head_dim}")
+    flags = native_flags(matrix_units=processor_flags() >= MATRIX_UNITS)
+    if head_dim is not None:
+        flags = (*flags, f"-DDIGLOT_HEAD_DIM={head_dim}")
     target = _cache() / f"kernels-{_key(compiler, flags, openmp)}.so"
     if target.exists():
         return target
@@ -63,6 +67,15 @@ def compile_library(target: Path, flags: tuple[str, ...]) -> None:
     if compiler is None or openmp is None:
         raise FileNotFoundError("a C++ compiler and torch's OpenMP are needed")
     _compile(compiler, flags, openmp, target)
+
+
+def native_flags(*, matrix_units: bool) -> tuple[str, ...]:
+    """The compiler's flags for this processor, with or without its matrix units (AMX).
+
+    The compiler sees units that this process may have been refused.
+    """
+    there = "amx_tile" in Path("/proc/cpuinfo").read_text()
+    return (*_NATIVE, *_NO_MATRIX_UNITS) if there and not matrix_units else _NATIVE
 
 
 def _compile(compiler: str, flags: tuple[str, ...], openmp: Path, target: Path) -> None:

@@ -40,7 +40,8 @@ struct Cache {
 };
 
 template <class T, class Y>
-void rms_norm(const T* x, const Y* gain, Y* y, int64_t rows, int64_t size, float eps) {
+void rms_norm(const T* x, const Y* gain, Rows<Y> y, int64_t rows, float eps) {
+  const int64_t size = y.size;
 #pragma omp for schedule(static)
   for (int64_t row = 0; row < rows; ++row) {
     const T* from = x + row * size;
@@ -48,7 +49,7 @@ void rms_norm(const T* x, const Y* gain, Y* y, int64_t rows, int64_t size, float
     for (int64_t i = 0; i < size; i += LANES) squares += load(from + i) * load(from + i);
     const float root = 1.0f / std::sqrt(sum(squares) / float(size) + eps);
     for (int64_t i = 0; i < size; i += LANES)
-      store(y + row * size + i, load(from + i) * root * load(gain + i));
+      store(y.at(row, i), load(from + i) * root * load(gain + i));
   }
 }
 
@@ -63,22 +64,9 @@ void embed(const T* table, const int64_t* token_ids, float* x, int64_t rows, int
 // What a step needs room for, kept for the next one.
 template <class T>
 struct Space {
-  std::vector<float> x;
-  std::vector<T> normed, heads, attended, gated;
+  Room<float> x;
+  Room<T> normed, heads, attended, gated;
   AttentionSpace<T> attention;
-
-  void make_room(const Model& m, const Shape& s, int64_t tokens) {
-    grow(x, tokens * m.hidden);
-    grow(normed, tokens * m.hidden);
-    grow(heads, tokens * (s.heads + 2 * s.kv_heads) * s.dim);
-    grow(attended, tokens * s.heads * s.dim);
-    grow(gated, tokens * m.wide);
-  }
-
-  template <class V>
-  static void grow(V& room, int64_t size) {
-    if (int64_t(room.size()) < size) room.resize(size);
-  }
 };
 
 template <class T>
@@ -97,31 +85,34 @@ void forward(const Model& m, const Shape& s, const Step& step, const Cache& cach
   static thread_local Space<T> kept;
   Space<T>& space = kept;  // the same for the whole team
   const int64_t tokens = step.tokens;
-  space.make_room(m, s, tokens);
+  grow(space.x, tokens * m.hidden);
+  grow(space.heads, tokens * (s.heads + 2 * s.kv_heads) * s.dim);
+  float* x = space.x.data();
+  T* heads = space.heads.data();
+  const Rows<T> normed = product_rows(space.normed, tokens, m.hidden);
+  const Rows<T> attended = product_rows(space.attended, tokens, s.heads * s.dim);
+  const Rows<T> gated = product_rows(space.gated, tokens, m.wide);
   std::map<int64_t, Plan> plans;  // by window
   for (int64_t n = 0; n < m.num_layers; ++n) {
     const auto [at, made] = plans.try_emplace(cache.windows[n], s, step, cache.windows[n]);
     if (made) space.attention.make_room(at->second);
   }
-  float* x = space.x.data();
-  T *normed = space.normed.data(), *heads = space.heads.data();
-  T *attended = space.attended.data(), *gated = space.gated.data();
 #pragma omp parallel num_threads(s.threads)
   {
     embed(static_cast<const T*>(m.embedding), token_ids, x, tokens, m.hidden);
     for (int64_t n = 0; n < m.num_layers; ++n) {
       const Layer& layer = m.layers[n];
-      rms_norm(x, static_cast<const T*>(layer.attention_norm), normed, tokens, m.hidden, m.eps);
+      rms_norm(x, static_cast<const T*>(layer.attention_norm), normed, tokens, m.eps);
       linear(layer.qkv, normed, tokens, 1, write_to(heads, layer.qkv.out));
       attend_any(plans.at(cache.windows[n]), space.attention,
                  inputs_of(heads, m, layer, s, step), static_cast<T*>(cache.keys[n]),
                  static_cast<T*>(cache.values[n]), attended);
       linear(layer.output, attended, tokens, 1, add_to(x, m.hidden));
-      rms_norm(x, static_cast<const T*>(layer.mlp_norm), normed, tokens, m.hidden, m.eps);
-      linear(layer.gate_up, normed, tokens, 2, write_gated(gated, m.wide));
+      rms_norm(x, static_cast<const T*>(layer.mlp_norm), normed, tokens, m.eps);
+      linear(layer.gate_up, normed, tokens, 2, write_gated(gated));
       linear(layer.down, gated, tokens, 1, add_to(x, m.hidden));
     }
-    rms_norm(x, static_cast<const T*>(m.norm), hidden, tokens, m.hidden, m.eps);
+    rms_norm(x, static_cast<const T*>(m.norm), plain(hidden, m.hidden), tokens, m.eps);
   }
 }
 

@@ -16,8 +16,23 @@ bool attend_step(const Plan& plan, const Inputs& in, void* keys, void* values, v
   bool known = true;
 #pragma omp parallel num_threads(plan.s.threads) reduction(&& : known)
   known = attend_any(plan, space, in, static_cast<T*>(keys), static_cast<T*>(values),
-                     static_cast<T*>(out));
+                     plain(static_cast<T*>(out), plan.s.heads * plan.s.dim));
   return known;
+}
+
+template <class T>
+void linear_rows(const Linear& weights, const T* x, float* y, int64_t rows, int threads) {
+  static thread_local Room<T> room;
+  const int64_t size = weights.in;
+  const Rows<T> in = product_rows(room, rows, size);
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t i = 0; i < size; i += LANES)
+        std::memcpy(in.at(row, i), x + row * size + i, LANES * sizeof(T));
+    linear(weights, in, rows, 1, write_to(y, weights.out));
+  }
 }
 
 }  // namespace
@@ -44,10 +59,10 @@ void diglot_forward(const Model* model, const Shape* shape, const Step* step, co
 // y = x W^T + b: float32 [rows, out].
 void diglot_linear(const Linear* weights, const void* x, float* y, int64_t rows, int threads,
                    int bfloat) {
-#pragma omp parallel num_threads(threads)
   if (bfloat)
-    linear(*weights, static_cast<const Bfloat*>(x), rows, 1, write_to(y, weights->out));
+    linear_rows(*weights, static_cast<const Bfloat*>(x), y, rows, threads);
   else
-    linear(*weights, static_cast<const float*>(x), rows, 1, write_to(y, weights->out));
+    linear_rows(*weights, static_cast<const float*>(x), y, rows, threads);
 }
+
 }

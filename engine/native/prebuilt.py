@@ -10,11 +10,18 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from engine.native.processor import MATRIX_UNITS, processor_flags
+
 FOLDER_VARIABLE = "DIGLOT_NATIVE_PREBUILT"
 _LEVEL_3 = {"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"}
 _LEVEL_4 = _LEVEL_3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+_BF16 = ("-march=x86-64-v4", "-mavx512bf16")
 LEVELS: dict[str, tuple[tuple[str, ...], set[str]]] = {
-    "v4-bf16": (("-march=x86-64-v4", "-mavx512bf16"), _LEVEL_4 | {"avx512_bf16"}),
+    "v4-amx": (
+        (*_BF16, "-mamx-tile", "-mamx-bf16"),
+        _LEVEL_4 | {"avx512_bf16"} | MATRIX_UNITS,
+    ),
+    "v4-bf16": (_BF16, _LEVEL_4 | {"avx512_bf16"}),
     "v4": (("-march=x86-64-v4",), _LEVEL_4),
     "v3": (("-march=x86-64-v3",), _LEVEL_3),
 }
@@ -26,7 +33,7 @@ def prebuilt_library() -> Path | None:
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return None
-    level = best_level(_processor_flags())
+    level = best_level(processor_flags())
     path = None if level is None else library_path(Path(folder), level)
     return path if path is not None and path.exists() else None
 
@@ -39,10 +46,3 @@ def best_level(flags: Collection[str]) -> str | None:
 def library_path(folder: Path, level: str) -> Path:
     """Where the library of a level lies."""
     return folder / f"kernels-{level}.so"
-
-
-def _processor_flags() -> list[str]:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            return line.partition(":")[2].split()
-    return []

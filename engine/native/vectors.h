@@ -131,9 +131,10 @@ inline float sum(Floats v) {
 }
 
 inline float largest(Floats v) {
-  float m = v[0];
-  for (int i = 1; i < LANES; ++i) m = std::max(m, v[i]);
-  return m;
+  v = larger(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  v = larger(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
+  v = larger(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
+  return std::max(v[0], v[1]);
 }
 
 // exp by range reduction and a polynomial (Cephes); 0 far below, as exp of LOWEST is.

@@ -7,16 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from engine.native.build import built_library
+from engine.native.build import built_library, compile_library, native_flags
 from engine.native.kernels import Kernels
+from engine.native.processor import MATRIX_UNITS, processor_flags
 from tests.tiny_models import make_tiny_model
 
 
-@pytest.fixture(scope="session")
-def kernels() -> Kernels:
+@pytest.fixture(scope="session", params=["native", "without matrix units"])
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    """Compiled for this processor, and again without the matrix units that it may have."""
     library = built_library()
     if library is None:
         pytest.skip("needs a C++ compiler")
+    if request.param == "native":
+        return Kernels(library)
+    if not processor_flags() >= MATRIX_UNITS:
+        pytest.skip("the same: this processor has none")
+    library = tmp_path_factory.mktemp("kernels") / "kernels.so"
+    compile_library(library, native_flags(matrix_units=False))
     return Kernels(library)
 
 

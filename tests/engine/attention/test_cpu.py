@@ -38,14 +38,14 @@ def make_batch(chunks: list[tuple[Sequence, int, int]], block: int) -> ForwardBa
     return build_forward_batch(plan, BlockTables(8, MAX_LEN // block), block, torch.device("cpu"))
 
 
-def make_cache(shape: AttentionShape, block: int) -> KVCache:
+def make_cache(shape: AttentionShape, block: int, dtype: torch.dtype = torch.float32) -> KVCache:
     cache = KVCache(
         num_layers=len(shape.windows),
         num_blocks=8 * MAX_LEN // block + 1,
         block_size=block,
         num_kv_heads=shape.num_kv_heads,
         head_dim=shape.head_dim,
-        dtype=torch.float32,
+        dtype=dtype,
         device=torch.device("cpu"),
     )
     generator = torch.Generator().manual_seed(1)

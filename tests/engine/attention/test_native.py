@@ -26,19 +26,36 @@ from tests.engine.attention.test_cpu import (
 SIZES = [*SHAPES, (8, 1, 128), (5, 5, 80)]
 
 
+DTYPES = [torch.float32, torch.bfloat16]
+TOLERANCE = {
+    torch.float32: {"atol": 3e-6, "rtol": 1e-5},
+    torch.bfloat16: {"atol": 1e-2, "rtol": 1e-2},  # the result's rounding, and the weights'
+}
+
+
 def in_units(keys: torch.Tensor) -> torch.Tensor:
-    """The kernels keep float32 keys of sixteen tokens dimension by dimension."""
-    units = keys.reshape(*keys.shape[:2], -1, 16, keys.shape[-1])
-    return units.transpose(-1, -2).reshape(keys.shape).clone()
+    """Keys of sixteen tokens dimension by dimension, in bfloat16 two dimensions at a time."""
+    step = 4 // keys.itemsize
+    units = keys.reshape(*keys.shape[:2], -1, 16, keys.shape[-1] // step, step)
+    return units.transpose(-2, -3).reshape(keys.shape).clone()
 
 
-def make_native_cache(shape: AttentionShape, block: int) -> KVCache:
-    cache = make_cache(shape, block)
-    for layer in cache.keys:
-        layer.copy_(in_units(layer))
+def in_steps(values: torch.Tensor) -> torch.Tensor:
+    """Values of two tokens dimension by dimension in bfloat16, as they come in float32."""
+    step = 4 // values.itemsize
+    steps = values.reshape(*values.shape[:2], -1, step, values.shape[-1])
+    return steps.transpose(-1, -2).reshape(values.shape).clone()
+
+
+def make_native_cache(shape: AttentionShape, block: int, dtype: torch.dtype) -> KVCache:
+    cache = make_cache(shape, block, dtype)
+    for keys, values in zip(cache.keys, cache.values, strict=True):
+        keys.copy_(in_units(keys))
+        values.copy_(in_steps(values))
     return cache
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [16, 64, 128])
 @pytest.mark.parametrize("heads", SIZES)
 @pytest.mark.parametrize("chunks", CHUNKS)
@@ -47,17 +64,39 @@ def test_equals_the_reference(
     heads: tuple[int, int, int],
     chunks: list[tuple[int, int, int]],
     block: int,
+    dtype: torch.dtype,
 ) -> None:
     shape = make_shape(*heads)
     batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
-    q, k, v = inputs(shape, batch)
+    q, k, v = (tensor.to(dtype) for tensor in inputs(shape, batch))
     for layer in range(2):
-        want_cache, cache = make_cache(shape, block), make_native_cache(shape, block)
-        want = ReferenceAttention(shape, want_cache).begin(batch).attend(layer, q, k, v)
+        want_cache, cache = make_cache(shape, block), make_native_cache(shape, block, dtype)
+        for exact in (*want_cache.keys, *want_cache.values):
+            exact.copy_(exact.to(dtype))
+        reference = ReferenceAttention(shape, want_cache).begin(batch)
+        want = reference.attend(layer, q.float(), k.float(), v.float())
         got = NativeAttention(kernels, shape, cache).begin(batch).attend(layer, q, k, v)
-        torch.testing.assert_close(got, want, atol=3e-6, rtol=1e-5)
-        assert torch.equal(cache.keys[layer], in_units(want_cache.keys[layer]))
-        assert torch.equal(cache.values[layer], want_cache.values[layer])
+        torch.testing.assert_close(got.float(), want, **TOLERANCE[dtype])
+        assert torch.equal(cache.keys[layer], in_units(want_cache.keys[layer].to(dtype)))
+        assert torch.equal(cache.values[layer], in_steps(want_cache.values[layer].to(dtype)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("heads", SIZES)
+def test_what_is_not_written_is_never_seen(
+    kernels: Kernels, heads: tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    shape, block = make_shape(*heads), 16
+    cache = make_cache(shape, block, dtype)
+    for stored in (*cache.keys, *cache.values):
+        stored.fill_(float("nan"))
+    sequences = [make_sequence(0, 18, block), make_sequence(1, 301, block)]
+    for chunks in ([(0, 17), (0, 300)], [(17, 1), (300, 1)]):
+        batch = make_batch([(s, *chunk) for s, chunk in zip(sequences, chunks, strict=True)], block)
+        q, k, v = (tensor.to(dtype) for tensor in inputs(shape, batch))
+        step = NativeAttention(kernels, shape, cache).begin(batch)
+        for layer in range(2):
+            assert step.attend(layer, q, k, v).isfinite().all()
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -79,26 +118,27 @@ def test_rotates_and_normalizes_as_the_layers_do(
     rotated = rotary.rotate_(RMSNorm(gain, 1e-5)(heads_in) if norm else heads_in, angles)
     reference = ReferenceAttention(shape, make_cache(shape, 64)).begin(batch)
     want = reference.attend(0, rotated[:, : shape.num_heads], rotated[:, shape.num_heads :], v)
-    step = NativeAttention(kernels, shape, make_native_cache(shape, 64)).begin(batch)
+    step = NativeAttention(kernels, shape, make_native_cache(shape, 64, torch.float32)).begin(batch)
     got = step.attend_rotating(0, joined, angles.cos, angles.sin, gain if norm else None, 1e-5)
     torch.testing.assert_close(got, want, atol=3e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("block", [16, 64])
 @pytest.mark.parametrize("heads", SIZES)
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_a_row_is_the_same_bits_alone_in_a_batch_and_in_any_chunking(
-    kernels: Kernels, heads: tuple[int, int, int], threads: int, block: int
+    kernels: Kernels, heads: tuple[int, int, int], threads: int, block: int, dtype: torch.dtype
 ) -> None:
     shape = make_shape(*heads)
-    cache = make_cache(shape, block)
+    cache = make_cache(shape, block, dtype)
     subject = make_sequence(0, 600, block)  # two splits of keys
     others = [make_sequence(row, 640, block) for row in (1, 2, 3)]
 
     def rows(chunks: list[tuple[Sequence, int, int]], layer: int) -> dict[int, torch.Tensor]:
         batch = make_batch(chunks, block)
         step = NativeAttention(kernels, shape, cache).begin(batch)
-        out = step.attend(layer, *inputs(shape, batch))
+        out = step.attend(layer, *(tensor.to(dtype) for tensor in inputs(shape, batch)))
         mine = [n for n, (s, _, _) in enumerate(chunks) if s is subject][0]
         first = int(batch.query_starts[mine])
         return {chunks[mine][1] + n: out[first + n] for n in range(chunks[mine][2])}

@@ -11,6 +11,7 @@ import torch
 from engine.native import build, prebuilt
 from engine.native.kernels import Kernels
 from engine.native.packing import PackedWeights
+from engine.native.processor import processor_flags
 
 HASWELL = ["fpu", "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"]
 SKYLAKE = [*HASWELL, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
@@ -23,6 +24,8 @@ SKYLAKE = [*HASWELL, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"]
         (HASWELL, "v3"),
         (SKYLAKE, "v4"),
         ([*SKYLAKE, "avx512_bf16"], "v4-bf16"),
+        ([*SKYLAKE, "avx512_bf16", "amx_tile"], "v4-bf16"),
+        ([*SKYLAKE, "avx512_bf16", "amx_tile", "amx_bf16"], "v4-amx"),
         ([*HASWELL, "avx512_bf16"], "v3"),
     ],
 )
@@ -33,7 +36,7 @@ def test_a_processor_gets_the_best_that_it_can_run(flags: list[str], level: str 
 def test_without_a_compiler_the_prebuilt_kernels_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    level = prebuilt.best_level(prebuilt._processor_flags())
+    level = prebuilt.best_level(processor_flags())
     if build.built_library() is None or level is None:
         pytest.skip("needs a C++ compiler and a processor with AVX2")
     made = prebuilt.library_path(tmp_path, level)

@@ -1,0 +1,93 @@
+// Attention of up to four rows, which share the loads of keys and values.
+
+#pragma once
+
+#include "partials.h"
+
+namespace {
+
+constexpr int ROWS = 4;
+
+inline Floats value_of(const float* values, int) { return load(values); }
+
+inline Floats value_of(const Bfloat* values, int key) {  // of a pair of keys
+  Words pairs;
+  std::memcpy(&pairs, values, sizeof pairs);
+  return (Floats)(key ? pairs & 0xffff0000u : pairs << 16);
+}
+
+// `R` rows [R, DIM]; `positions` are those of the rows.
+template <class T, int R, int DIM>
+void attend_rows(const Stretch& on, const T* keys, const T* values, const T* q,
+                 const int64_t* positions, Partial* result) {
+  constexpr int STEPS = DIM / LANES;
+  Floats out[R][STEPS] = {}, weights[R] = {};
+  float most[R];
+  for (int r = 0; r < R; ++r) most[r] = LOWEST;
+  const int64_t last_unit = (on.last - 1) / LANES * LANES;
+  for (int64_t tile = on.first; tile < on.last; tile += KEYS) {
+    alignas(64) float score[R][KEYS];
+    const T* k[UNITS];  // those behind the last key are never seen: any other stands in
+    for (int u = 0; u < UNITS; ++u)
+      k[u] = keys + on.places(std::min(tile + u * LANES, last_unit));
+    Floats dot[R][UNITS] = {};
+    for (int d = 0; d < DIM; d += STEP<T>)
+      for (int r = 0; r < R; ++r)
+        for (int u = 0; u < UNITS; ++u)
+          dot[r][u] = multiply_add(dot[r][u], q + r * DIM + d, terms(k[u] + d * LANES, T()));
+    for (int r = 0; r < R; ++r) {
+      Floats top = all(LOWEST);
+      for (int u = 0; u < UNITS; ++u) {
+        const Floats seen = seen_scores(dot[r][u] * on.scale, u * LANES,
+                                        float(positions[r] - tile), on.window);
+        store(score[r] + u * LANES, seen);
+        top = larger(top, seen);
+      }
+      const float next = std::max(most[r], largest(top));
+      const float fade = exponential(most[r] - next);
+      most[r] = next;
+      weights[r] = weights[r] * fade;
+      for (int c = 0; c < STEPS; ++c) out[r][c] = out[r][c] * fade;
+      for (int i = 0; i < KEYS; i += LANES) {
+        const Floats w = weights_of(load(score[r] + i), next);
+        store(score[r] + i, w);
+        weights[r] += w;
+      }
+    }
+    const int64_t seen = std::min<int64_t>(KEYS, on.last - tile);
+    for (int64_t part = 0; part < seen; part += LANES) {
+      const T* v = values + on.places(tile + part);
+      const int64_t here = std::min<int64_t>(LANES, seen - part);
+      for (int64_t i = 0; i < here; ++i)
+        for (int c = 0; c < STEPS; ++c) {
+          const Floats value = value_of(v + (i / STEP<T> * DIM + c * LANES) * STEP<T>, i % STEP<T>);
+          for (int r = 0; r < R; ++r) out[r][c] += score[r][part + i] * value;
+        }
+    }
+  }
+  for (int r = 0; r < R; ++r) {
+    result[r].most = most[r];
+    result[r].weight = sum(weights[r]);
+    for (int c = 0; c < STEPS; ++c) store(result[r].out + c * LANES, out[r][c]);
+  }
+}
+
+// Any number of rows, four at a time.
+template <class T, int DIM>
+void attend_by_chains(const Stretch& on, const T* keys, const T* values, const T* q,
+                      const int64_t* positions, int64_t rows, Partial* results) {
+  for (int64_t row = 0; row < rows; row += ROWS) {
+    const auto run = [&](auto count) {
+      attend_rows<T, decltype(count)::value, DIM>(on, keys, values, q + row * DIM,
+                                                  positions + row, results + row);
+    };
+    switch (rows - row) {
+      case 1: run(std::integral_constant<int, 1>()); break;
+      case 2: run(std::integral_constant<int, 2>()); break;
+      case 3: run(std::integral_constant<int, 3>()); break;
+      default: run(std::integral_constant<int, ROWS>());
+    }
+  }
+}
+
+}  // namespace

@@ -1,0 +1,161 @@
+// Products by the processor's matrix units (AMX): tiles of 16 rows times tiles of 16 columns.
+//
+// A unit of packed weights is a column of such tiles as it lies. Every number is the sum of its
+// tiles' sums in the order of K, by one instruction whatever the number of rows: so here, too, a
+// row's bits do not depend on the rows beside it.
+
+#pragma once
+
+#include "columns.h"
+
+namespace {
+
+#ifdef __AMX_BF16__
+
+constexpr int BLOCK_ROWS = 2 * TILE_ROWS;           // with two units, all eight tiles are in use
+constexpr int BLOCK_UNITS = 2;
+constexpr int BLOCK_COLUMNS = BLOCK_UNITS * LANES;
+constexpr int64_t PASS_BYTES = 1 << 20;             // of rows that stay in the cache
+constexpr int TILE_BYTES = 64;                      // of a tile's row
+constexpr int TILE_NUMBERS = TILE_ROWS * TILE_TERMS;
+
+struct alignas(64) TileShapes {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+
+  TileShapes() {
+    for (int tile = 0; tile < 8; ++tile) {
+      row_bytes[tile] = TILE_BYTES;
+      rows[tile] = TILE_ROWS;
+    }
+  }
+};
+
+// The calling thread's tiles, usable as long as this lives.
+struct TileScope {
+  explicit TileScope(const TileShapes& shapes) { asm volatile("ldtilecfg %0" ::"m"(shapes)); }
+  ~TileScope() { asm volatile("tilerelease"); }
+};
+
+// Not the compiler's own intrinsics: those of GCC do not say that they read and write memory.
+
+template <int TILE>
+inline void clear_tile() {
+  asm volatile("tilezero %%tmm%c0" ::"i"(TILE));
+}
+
+inline void clear_tiles() {
+  clear_tile<0>();
+  clear_tile<1>();
+  clear_tile<2>();
+  clear_tile<3>();
+}
+
+template <int TILE>
+inline void load_tile(const void* from, int64_t row_bytes = TILE_BYTES) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(from), "r"(row_bytes), "i"(TILE) : "memory");
+}
+
+template <int TILE>
+inline void store_tile(float* to, int64_t row_bytes) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(row_bytes), "i"(TILE) : "memory");
+}
+
+template <int SUMS, int X, int WEIGHTS>
+inline void add_product() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(SUMS), "i"(X), "i"(WEIGHTS));
+}
+
+template <int TILE>
+inline void load_weights(const Bfloat* from) {
+  load_tile<TILE>(from);
+}
+
+template <int TILE>
+inline void load_weights(const int8_t* from) {
+  alignas(64) Bfloat wide[TILE_NUMBERS];
+  expand(from, TILE_NUMBERS, wide);
+  load_tile<TILE>(wide);
+}
+
+// `R` tiles of rows times `C` units; `sums` is [R * 16, BLOCK_COLUMNS]. W: the weights' type.
+template <int R, int C, class W>
+void multiply_tiles(const Bfloat* x, const W* weights, int64_t in, Ahead ahead, float* sums) {
+  clear_tiles();
+  for (int64_t k = 0; k < in; k += TILE_TERMS) {
+    for (int64_t byte = 0; byte < ahead.bytes; byte += 64)
+      __builtin_prefetch(ahead.at + byte, 0, 2);
+    ahead.at += ahead.bytes;
+    load_tile<4>(x + k * TILE_ROWS);
+    load_weights<6>(weights + k * LANES);
+    add_product<0, 4, 6>();
+    if constexpr (C > 1) {
+      load_weights<7>(weights + (in + k) * LANES);
+      add_product<1, 4, 7>();
+    }
+    if constexpr (R > 1) {
+      load_tile<5>(x + (in + k) * TILE_ROWS);
+      add_product<2, 5, 6>();
+      if constexpr (C > 1) add_product<3, 5, 7>();
+    }
+  }
+  constexpr int64_t row_bytes = BLOCK_COLUMNS * sizeof(float);
+  store_tile<0>(sums, row_bytes);
+  if constexpr (C > 1) store_tile<1>(sums + LANES, row_bytes);
+  if constexpr (R > 1) store_tile<2>(sums + TILE_ROWS * BLOCK_COLUMNS, row_bytes);
+  if constexpr (R > 1 && C > 1) store_tile<3>(sums + TILE_ROWS * BLOCK_COLUMNS + LANES, row_bytes);
+}
+
+template <class W>
+void multiply_block(const Bfloat* x, int64_t rows, const W* weights, int64_t units, int64_t in,
+                    Ahead ahead, float* sums) {
+  const bool both = rows > TILE_ROWS;
+  if (units > 1)
+    both ? multiply_tiles<2, 2>(x, weights, in, ahead, sums)
+         : multiply_tiles<1, 2>(x, weights, in, ahead, sums);
+  else
+    both ? multiply_tiles<2, 1>(x, weights, in, ahead, sums)
+         : multiply_tiles<1, 1>(x, weights, in, ahead, sums);
+}
+
+// As `chain_linear`; x: rows in tiles.
+template <class W, class Finish>
+void tile_linear(const Linear& w, const W* weights, const Bfloat* x, int64_t rows, int64_t grain,
+                 const Finish& finish) {
+  const TileScope tiles{TileShapes()};
+  const Share mine = share(w.out, std::max<int64_t>(grain, BLOCK_UNITS));
+  const int64_t fitting = PASS_BYTES / (w.in * sizeof(Bfloat)) / BLOCK_ROWS * BLOCK_ROWS;
+  const int64_t pass_rows = std::max<int64_t>(BLOCK_ROWS, fitting);
+  for (int64_t pass = 0; pass < rows; pass += pass_rows) {
+    const int64_t count = std::min(pass_rows, rows - pass);
+    const int64_t blocks = (count + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    for (int64_t unit = mine.first, units; unit < mine.last; unit += units) {
+      units = std::min<int64_t>(BLOCK_UNITS, mine.last - unit);
+      const W* panel = weights + unit * w.in * LANES;
+      const Bfloat* ready = blocks > 1 ? expanded<Bfloat>(panel, units * w.in * LANES) : nullptr;
+      for (int64_t block = 0; block < blocks; ++block) {
+        const int64_t row = pass + block * BLOCK_ROWS;
+        const int64_t here = std::min<int64_t>(BLOCK_ROWS, pass + count - row);
+        const int64_t bytes = units * w.in * LANES * sizeof(W);
+        const Ahead next = next_part(panel, bytes, block, blocks, w.in / TILE_TERMS);
+        alignas(64) float sums[BLOCK_ROWS * BLOCK_COLUMNS];
+        if (ready)
+          multiply_block(x + row * w.in, here, ready, units, w.in, next, sums);
+        else
+          multiply_block(x + row * w.in, here, panel, units, w.in, next, sums);
+        for (int64_t r = 0; r < here; ++r) {
+          Floats of_row[BLOCK_UNITS];
+          for (int64_t c = 0; c < units; ++c)
+            of_row[c] = load(sums + r * BLOCK_COLUMNS + c * LANES);
+          scale_and_bias(w, unit, of_row, units);
+          finish(row + r, unit, of_row, units);
+        }
+      }
+    }
+  }
+}
+
+#endif
+
+}  // namespace

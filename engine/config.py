@@ -21,10 +21,11 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     `kv_cache_dtype` `fp8` halves the cache, on a GPU. `max_num_batched_tokens` None goes by the
     device. `batch_invariant` makes a row's logits independent of its batch-mates, of chunking and
     of cache hits, bit for bit; None does so where it costs nothing, which is on a CPU.
-    `speculative_tokens` are guessed from a sequence's own text and checked in one step; 0 to 15,
-    offered on a CPU. `quantization` rounds the weights of products while they are loaded, with a
-    scale per output: `int8`, computed with in `dtype`, where the compiled kernels run the model;
-    `fp8` on a GPU, where steps of several rows round what they multiply by them, too.
+    `speculative_tokens` are guessed from a sequence's own text and checked in one step, 0 to 15; a
+    GPU then makes no step ahead. `quantization` rounds the weights of products while they are
+    loaded, with a scale per output: `int8`, computed with in `dtype`, where the compiled kernels
+    run the model; `fp8` on a GPU, where steps of several rows round what they multiply by them,
+    too.
     """
 
     model: str = str(EMBEDDED_MODEL)

@@ -110,7 +110,8 @@ class ServerSettings(BaseSettings):
         default=0,
         ge=0,
         le=15,
-        description="On a CPU, tokens guessed at a time from the text so far; the answer stays.",
+        description="Tokens guessed at a time from the text so far and checked in one step; "
+        "on a CPU, and with --batch-invariant, not a bit of the answer changes.",
     )
     threads: int | None = Field(
         default=None,

@@ -17,6 +17,7 @@ from engine.execution.setup import Setup, make_cache
 from engine.grammar.masks import GrammarMasks
 from engine.models.triton_decoder import load_triton_decoder
 from engine.sampling.sampling_rows import SamplingRows
+from engine.scheduling.speculation import MOST_ROWS
 
 
 def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
@@ -39,10 +40,11 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
     announce("making the key-value cache")
     cache = make_cache(setup)
     num_rows = config.max_num_sequences
+    num_draft_rows = MOST_ROWS if config.speculative_tokens else 0
     tables = RowTables(
         num_rows,
         max_model_len=setup.max_model_len,
-        max_step_tokens=max(setup.max_num_batched_tokens, num_rows),
+        max_step_tokens=max(setup.max_num_batched_tokens, num_rows, num_draft_rows),
         block_size=config.block_size,
         device=device,
     )
@@ -51,9 +53,10 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         decoder,
         TritonAttention(setup.attention_shape, cache, batch_invariant=setup.batch_invariant),
         tables,
-        SamplingRows(num_rows, setup.spec.vocab_size, device),
+        SamplingRows(num_rows + num_draft_rows, setup.spec.vocab_size, device),
         GrammarMasks(),
         num_rows=num_rows,
+        num_draft_rows=num_draft_rows,
         device=device,
         capture=on_gpu and config.cuda_graphs,
     )

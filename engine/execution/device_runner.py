@@ -2,6 +2,7 @@
 
 A step is launched while the one before still runs: its inputs come from tables on the device, the
 tokens it draws stay there for the next one, and the host reads them when it has launched that.
+Where tokens are guessed the host must know the last ones, and a step waits for the one before.
 
 Knows nothing of who decided the plan or of what becomes of the tokens.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from engine.execution.decode_steps import DecodeSteps
 from engine.execution.prompt_rows import SCORED_AT_ONCE, ScoredPrompt, scored_prompts
 from engine.execution.readback import Readback
 from engine.execution.row_tables import RowTables
-from engine.execution.sequence_rows import sampling_row
+from engine.execution.sequence_rows import draw_rows, sampling_row
 from engine.execution.step_packet import NO_ROW, PacketLayout, PacketWriter, block_updates
 from engine.grammar.masks import GrammarMasks, StepMasks
 from engine.models.triton_decoder import TritonDecoder
@@ -82,7 +84,7 @@ class StepUnderWay:
 class DeviceRunner:
     """The model, its attention and its sampler on one GPU."""
 
-    max_plans_ahead = 1
+    max_plans_ahead: int = 1
 
     def __init__(
         self,
@@ -93,10 +95,15 @@ class DeviceRunner:
         grammar_masks: GrammarMasks,
         *,
         num_rows: int,
+        num_draft_rows: int = 0,
         device: torch.device,
         capture: bool,
     ) -> None:
-        """`capture`: keep CUDA graphs of decode steps."""
+        """Args:
+        sampling_rows: `num_rows + num_draft_rows` of them.
+        num_draft_rows: tokens that may be in a step in which some are guessed; 0 for never.
+        capture: keep CUDA graphs of decode steps.
+        """
         self._decoder = decoder
         self._attention = attention
         self._tables = tables
@@ -105,32 +112,40 @@ class DeviceRunner:
         self._grammar_masks = grammar_masks
         self._device = device
         self._packets = PacketWriter(num_rows)
-        self._decodes = DecodeSteps(self._forward_decodes, num_rows, capture=capture)
+        most = max(num_rows, num_draft_rows)
+        self._decodes = DecodeSteps(self._forward_decodes, most, capture=capture)
+        self._draft_rows = range(num_rows, num_rows + num_draft_rows)
+        if num_draft_rows:
+            self.max_plans_ahead = 0
         self._occupants: list[Sequence | None] = [None] * num_rows
         self._num_generated = [0] * num_rows  # as the sampler's rows have it
 
     @torch.inference_mode()
     def launch(self, plan: StepPlan) -> StepUnderWay:
         """See `engine.execution.runner.Runner.launch`. Never waits for the device."""
-        masks = self._grammar_masks.start([item.sequence.grammar for item in plan.sampling])
+        grammars = [item.sequence.grammar for item in plan.sampling for _ in range(item.num_draws)]
+        masks = self._grammar_masks.start(grammars)
         self._occupy_rows(plan.sampling)
+        numbers = self._draws(plan)
         readback = Readback(self._device)
         prompts: list[PromptScores] = []
         if _only_decodes(plan):
-            padding = self._decodes.padded(len(plan.scheduled)) - len(plan.scheduled)
+            padding = self._decodes.padded(plan.num_tokens) - plan.num_tokens
             layout = self._send(plan, padding)
-            logits = self._decodes.run(layout)[: len(plan.scheduled)]
-            row_ids = self._tables.rows(layout)[: len(plan.scheduled)]
+            logits = self._decodes.run(layout)[: plan.num_tokens]
+            row_ids = self._tables.rows(layout)[: plan.num_tokens]
+            if len(numbers) > len(plan.sampling):
+                row_ids = upload(np.array(numbers, dtype=np.int32), self._device)
         else:
             layout = self._send(plan, 0)
             hidden = self._forward(self._mixed_batch(plan, layout))
             prompts = [self._score(one, readback) for one in scored_prompts(plan, hidden)]
-            chosen = upload(_sampling_places(plan), self._device)
-            logits = self._decoder.logits(hidden.index_select(0, chosen[0]))
-            row_ids = self._tables.rows(layout).index_select(0, chosen[1])
+            chosen = np.array([_draw_places(plan), numbers], dtype=np.int32)
+            places, row_ids = upload(chosen, self._device)
+            logits = self._decoder.logits(hidden.index_select(0, places))
         token_ids, logprobs = None, None
         if plan.sampling:
-            token_ids, logprobs = self._sample(plan, logits, row_ids, masks, readback)
+            token_ids, logprobs = self._sample(plan, logits, row_ids, numbers, masks, readback)
         readback.close()
         return StepUnderWay(readback, self._sampling_rows.vocab_size, token_ids, logprobs, prompts)
 
@@ -152,10 +167,11 @@ class DeviceRunner:
         return layout
 
     def _mixed_batch(self, plan: StepPlan, layout: PacketLayout) -> DeviceBatch:
+        chunks = [item for item in plan.scheduled if item.num_tokens > 1 and not item.drafts]
         return self._tables.batch(
             layout,
-            num_decodes=plan.num_single,
-            longest_query=max(item.num_tokens for item in plan.scheduled),
+            num_decodes=layout.num_sequences - len(chunks),
+            longest_query=max((item.num_tokens for item in chunks), default=1),
             longest_context=max(item.start + item.num_tokens for item in plan.scheduled),
         )
 
@@ -171,15 +187,18 @@ class DeviceRunner:
         plan: StepPlan,
         logits: Tensor,
         row_ids: Tensor,
+        numbers: list[int],
         masks: StepMasks | None,
         readback: Readback,
     ) -> tuple[Tensor, tuple[DeviceLogprobs, Tensor] | None]:
-        numbers = [item.row for item in plan.sampling]
         legal = None if masks is None else (masks.rows, masks.wait())
         drawn = self._sampler.sample(logits, row_ids, numbers, legal)
-        self._tables.record(row_ids, drawn.token_ids)
-        for number in numbers:
-            self._num_generated[number] += 1
+        if len(numbers) == len(
+            plan.sampling
+        ):  # else the host sends them, and there are others' rows
+            self._tables.record(row_ids, drawn.token_ids)
+        for item in plan.sampling:
+            self._num_generated[item.row] += 1
         scores = drawn.logprobs
         logprobs = None if scores is None else (scores, readback.fetch(scores.table))
         return readback.fetch(drawn.token_ids), logprobs
@@ -195,6 +214,20 @@ class DeviceRunner:
                 self._sampling_rows.set(row, sampling_row(sequence))
                 self._occupants[row], self._num_generated[row] = sequence, num_before
 
+    def _draws(self, plan: StepPlan) -> list[int]:
+        """The sampler's row for each draw: the sequence's own, and one for each draft, which is
+        told of the sequence as it would be there."""
+        numbers: list[int] = []
+        spare = iter(self._draft_rows)
+        for item in plan.sampling:
+            numbers.append(item.row)
+            if item.drafts:
+                for occupant, row in zip(draw_rows(item)[1:], spare, strict=False):
+                    self._sampling_rows.set(row, occupant)
+                    numbers.append(row)
+        assert len(numbers) == plan.num_draws, "more is guessed than there are rows for"
+        return numbers
+
     def _score(self, prompt: ScoredPrompt, readback: Readback) -> PromptScores:
         target_ids = upload(np.array(prompt.target_ids, dtype=np.int64), self._device)
         parts = (prompt.rows.split(SCORED_AT_ONCE), target_ids.split(SCORED_AT_ONCE))
@@ -208,17 +241,15 @@ class DeviceRunner:
 
 
 def _only_decodes(plan: StepPlan) -> bool:
-    """Whether every sequence has one token and draws the next, which all is what graphs know."""
-    one_each = plan.num_single == len(plan.scheduled) == len(plan.sampling)
-    return one_each and not any(item.scored for item in plan.scheduled)
+    """Whether a token is drawn at every token, which all is what graphs know."""
+    return plan.num_tokens == plan.num_draws and not any(item.scored for item in plan.scheduled)
 
 
-def _sampling_places(plan: StepPlan) -> np.ndarray:
-    """`[2, sampling sequences]` int64: the token whose logits choose the next, and the sequence."""
-    places: list[tuple[int, int]] = []
-    last = -1
-    for number, item in enumerate(plan.scheduled):
-        last += item.num_tokens
-        if item.samples:
-            places.append((last, number))
-    return np.array(places, dtype=np.int64).reshape(-1, 2).T.copy()
+def _draw_places(plan: StepPlan) -> list[int]:
+    """The tokens whose logits choose the next."""
+    ends = accumulate(item.num_tokens for item in plan.scheduled)
+    return [
+        place
+        for item, end in zip(plan.scheduled, ends, strict=True)
+        for place in range(end - item.num_draws, end)
+    ]

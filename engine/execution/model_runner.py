@@ -5,22 +5,20 @@ Knows nothing of who decided the plan or of what becomes of the tokens.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from engine.attention.backend import AttentionBackend
 from engine.attention.forward_batch import BlockTables, build_forward_batch
 from engine.execution.prompt_rows import SCORED_AT_ONCE, ScoredPrompt, scored_prompts
 from engine.execution.runner import DoneStep
-from engine.execution.sequence_rows import sampling_row
+from engine.execution.sequence_rows import draw_rows, sampling_row
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder
 from engine.sampling.logprobs import prompt_logprobs
 from engine.sampling.sampler import Sampler
-from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
-from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
+from engine.sampling.sampling_batch import SamplingBatch
+from engine.scheduling.plan import StepPlan, StepResult
 from engine.scheduling.sequence import Sequence
 from engine.types import TokenLogprob
 
@@ -99,7 +97,7 @@ class ModelRunner:
 
     def _with_drafts(self, plan: StepPlan, batch: SamplingBatch) -> SamplingBatch:
         """Of a batch with a row for each sequence, one with a row for each draw, for one step."""
-        rows = [row for item in plan.sampling for row in _draft_rows(item)]
+        rows = [row for item in plan.sampling for row in draw_rows(item)]
         uniforms = batch.uniforms
         if uniforms is not None:
             drawing = [item for item in plan.sampling if not item.sequence.params.greedy]
@@ -126,12 +124,3 @@ def _first_draws(plan: StepPlan, token_ids: torch.Tensor) -> torch.Tensor:
     """Of each sequence, the token that was drawn at its last known one. token_ids: int64 [draws]"""
     draws = torch.tensor([item.num_draws for item in plan.sampling], device=token_ids.device)
     return token_ids[draws.cumsum(0) - draws]
-
-
-def _draft_rows(item: ScheduledSequence) -> list[SamplingRow]:
-    """The sequence as it is at its last known token, and as it would be at each of its drafts."""
-    row, drafts = sampling_row(item.sequence), item.drafts
-    return [
-        replace(row, output_token_ids=[*row.output_token_ids, *drafts[:count]]) if count else row
-        for count in range(item.num_draws)
-    ]

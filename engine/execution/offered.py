@@ -55,7 +55,6 @@ def _on_a_gpu(
             f"--device cuda: this GPU is of compute capability {version}; 8.0 or newer is needed.",
         ),
         (odd_block, "--block-size must be a power of two on a GPU."),
-        (config.speculative_tokens > 0, "--speculative-tokens is offered on a CPU only."),
         (config.quantization == "int8", "--quantization int8 is offered on a CPU only."),
         (
             fp8 and bool(config.batch_invariant),

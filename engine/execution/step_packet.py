@@ -2,13 +2,16 @@
 
 The device keeps a row per running sequence: its block table and the token that was drawn for it
 last. So a decode costs three numbers and, now and then, a new block; the tokens of a prompt's chunk
-come along. Knows nothing of tensors: arrays of int32, made by the host.
+come along. Guessed tokens are decodes of the same row, one behind the other: the keys and values of
+all are written before any looks at them. Knows nothing of tensors: arrays of int32, made by the
+host.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +27,18 @@ NO_ROW = -1
 """Padding: a sequence that is none."""
 
 
+class Entry(NamedTuple):
+    """Tokens of a row that stand one behind the other, from a position on."""
+
+    row: int
+    start: int
+    token_ids: list[int]
+
+
 @dataclass(frozen=True, slots=True)
 class PacketLayout:
     """Where the parts of a packet lie. The same numbers of sequences and tokens, the same places,
-    which is what a captured graph needs."""
+    which is what a captured graph needs. Each guessed token counts as a sequence."""
 
     num_sequences: int
     num_tokens: int
@@ -69,27 +80,31 @@ class PacketWriter:
 
         The plan is then taken to be launched: packets are written in the order of the steps.
         """
-        scheduled = plan.scheduled
-        layout = PacketLayout(len(scheduled) + padding, plan.num_tokens + padding)
+        guesses = plan.num_draws != len(plan.sampling)
+        entries = [entry for item in plan.scheduled for entry in self._entries(item, guesses)]
+        layout = PacketLayout(len(entries) + padding, plan.num_tokens + padding)
         packet = np.zeros(layout.size, dtype=np.int32)
         rows, starts = packet[layout.rows], packet[layout.starts]
-        rows[: len(scheduled)] = [item.row for item in scheduled]
-        rows[len(scheduled) :] = NO_ROW
-        starts[: len(scheduled)] = [item.start for item in scheduled]
-        counts = [item.num_tokens for item in scheduled] + [1] * padding
+        rows[: len(entries)] = [entry.row for entry in entries]
+        rows[len(entries) :] = NO_ROW
+        starts[: len(entries)] = [entry.start for entry in entries]
+        counts = [len(entry.token_ids) for entry in entries] + [1] * padding
         packet[layout.query_starts][1:] = list(accumulate(counts))
-        ids = [token for item in scheduled for token in self._token_ids(item)]
+        ids = [token for entry in entries for token in entry.token_ids]
         packet[layout.token_ids][: len(ids)] = ids
         return layout, packet
 
-    def _token_ids(self, item: ScheduledSequence) -> list[int]:
-        row, start, stop = item.row, item.start, item.start + item.num_tokens
+    def _entries(self, item: ScheduledSequence, guesses: bool) -> list[Entry]:
+        """`guesses`: somebody's tokens are guessed, so that no draw stays on the device."""
+        row, start = item.row, item.start
+        stop = start + item.num_tokens - len(item.drafts)
         known_to_device = item.new_blocks_from > 0 and self._drawn_at[row] == start
-        self._drawn_at[row] = stop if item.samples else -1
+        self._drawn_at[row] = stop if item.samples and not guesses else -1
         if known_to_device and item.num_tokens == 1:
-            return [DRAWN]
+            return [Entry(row, start, [DRAWN])]
         assert stop <= item.sequence.num_known_tokens, "nobody can tell the device this token"
-        return item.sequence.token_ids(start, stop)
+        known = Entry(row, start, item.sequence.token_ids(start, stop))
+        return [known, *(Entry(row, stop + n, [token]) for n, token in enumerate(item.drafts))]
 
 
 def block_updates(plan: StepPlan) -> Words | None:

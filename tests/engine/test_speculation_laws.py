@@ -6,12 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core import EngineCore
-from engine.errors import EngineFault
 from engine.ipc import SequenceOutput, Submit
 from engine.sampling_params import Grammar, SamplingParams
 from engine.types import TokenLogprob
@@ -140,14 +138,3 @@ def test_any_mix_gives_each_request_what_it_gets_without_guesses(
         for n in range(data.draw(st.integers(1, 8)))
     ]
     same(guessing, plain, requests)
-
-
-def test_guesses_are_refused_where_steps_are_planned_ahead(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "engine.execution.setup.resolve_device", lambda wanted: torch.device("cuda")
-    )
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    with pytest.raises(EngineFault, match="--speculative-tokens is offered on a CPU only"):
-        make_core(model, speculative_tokens=1)

@@ -100,6 +100,35 @@ def test_preempted_sequences_come_back_as_they_were(model: Path) -> None:
     assert core.stats.preemptions > 0, "the cache is too large for this test"
 
 
+def repeating(request_id: str, **controls: Any) -> Submit:
+    """A request whose text comes to repeat itself, more or less so by its temperature."""
+    chosen = {"temperature": 0.1, "max_new_tokens": 24, "ignore_eos": True, "logprobs": 1}
+    return Submit(request_id, tuple(PROMPT[:24]) * 3, SamplingParams(**{**chosen, **controls}))
+
+
+def test_guessed_tokens_change_nothing(model: Path) -> None:
+    """Alone, where guesses are decodes of one row, and beside chunks, grammars and penalties."""
+    alone = assert_same(model, [repeating("greedy", temperature=0)], speculative_tokens=7)
+    assert alone.stats.steps < 24 + 3 and alone.stats.accepted_draft_tokens > 0
+    requests = [
+        repeating("drawn", seed=3),
+        repeating("kept going", seed=4, ignore_eos=False, min_tokens=16, top_k=9, top_p=0.9),
+        repeating("biased", temperature=0, logit_bias={5: 1.0}, stop_token_ids=(9,)),
+        sampled("penalties", PROMPT[:40], seed=2, count=9),
+        greedy("late", PROMPT, 4),
+    ]
+    mixed = assert_same(model, requests, speculative_tokens=7, max_num_sequences=5)
+    assert mixed.stats.accepted_draft_tokens > 0
+
+
+def test_guessed_tokens_survive_preemption(model: Path) -> None:
+    requests = [repeating(f"r{n}", seed=n, temperature=0) for n in range(3)]
+    small = {"kv_cache_tokens": 16 * 16, "prefix_cache": False}
+    core = assert_same(model, requests, speculative_tokens=7, **small)
+    assert core.stats.preemptions > 0, "the cache is too large for this test"
+    assert core.stats.accepted_draft_tokens > 0
+
+
 def test_what_a_grammar_forces_reaches_the_device(model: Path) -> None:
     grammar = Grammar("choice", '["a certain answer", "a certain other answer"]')
     params = SamplingParams(grammar=grammar, seed=3, frequency_penalty=0.5, max_new_tokens=40)

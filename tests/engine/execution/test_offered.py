@@ -20,7 +20,6 @@ HOPPER, AMPERE, TURING = (9, 0), (8, 6), (7, 5)
         (None, {"kv_cache_dtype": "fp8"}, "--kv-cache-dtype fp8"),
         (None, {"quantization": "fp8"}, "--quantization fp8"),
         (HOPPER, {"quantization": "int8"}, "--quantization int8"),
-        (HOPPER, {"speculative_tokens": 3}, "--speculative-tokens"),
         (HOPPER, {"block_size": 48}, "--block-size"),
         (HOPPER, {"quantization": "fp8", "batch_invariant": True}, "--batch-invariant"),
         (AMPERE, {"quantization": "fp8"}, "--quantization fp8 needs .* 8.9; this is 8.6"),

@@ -42,6 +42,8 @@ _DEFINITIONS = ("$defs", "definitions")
 _NAMED = ("properties", *_DEFINITIONS)
 _NAMES_AFTER = {**dict.fromkeys(_ONE, 0), **dict.fromkeys((*_MANY, *_NAMED), 1)}
 """Keyword of a pointer -> how many names or numbers stand between it and the next keyword."""
+_BEYOND_TYPES = {"$ref", "anyOf", "allOf", "const"}
+"""What holds whatever the type is, null included."""
 _NOT_ENFORCED = ("example", "default", "title", "description", "$schema", "x-guidance")
 
 
@@ -75,7 +77,11 @@ def json_schema_of(value: object, path: str, depth: int = 0) -> dict[str, Any]:
 
 
 def _or_null(fields: dict[str, Any]) -> dict[str, Any]:
-    """Definitions stay where references look for them."""
+    """What has a type gets another one, so that references on their way through it still arrive.
+    Else the definitions, at least, stay where references look for them."""
+    if isinstance(fields.get("type"), str) and not _BEYOND_TYPES & fields.keys():
+        either = {**fields, "type": [fields["type"], "null"]}
+        return {**either, "enum": [*fields["enum"], None]} if "enum" in fields else either
     kept = {key: fields.pop(key) for key in _DEFINITIONS if key in fields}
     return {**kept, "anyOf": [fields, {"type": "null"}]}
 

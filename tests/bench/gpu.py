@@ -23,6 +23,7 @@ SIDE_BY_SIDE = ("-n", "8") if find_spec("xdist") else ()
 SMALL = ("0.6b mixed 256", "0.6b mixed 256, all controls", "0.6b batch 1", "1b batch 1")
 LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
+SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b")
 PARTS: dict[str, tuple[int, list[str]]] = {
     "tests": (120, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
     "large": (150, ["tests.bench.offline", "--rounds", "1", "--cases", *LARGE]),
@@ -39,6 +40,10 @@ PARTS: dict[str, tuple[int, list[str]]] = {
         60,
         ["tests.bench.offline", "--rounds", "1", "--batch-invariant", "--cases", SMALL[0]],
     ),
+    "guesses": (
+        60,
+        ["tests.bench.speculation", "--device", "cuda", "--models", *SHAPES[::2], "--rounds", "2"],
+    ),
     "serving": (90, ["tests.bench.gpu_serving"]),
     "startup": (60, ["tests.bench.startup", "--models", "llama-3.1-8b", "--starts", "1"]),
     "sampler": (60, ["tests.bench.sampler", "--vocabularies", "152064", "--rows", "1", "256"]),
@@ -49,8 +54,6 @@ PARTS: dict[str, tuple[int, list[str]]] = {
     ),
 }
 """Seconds that a part may take, and the module that is run with its arguments."""
-
-SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b")
 
 
 def make_weights() -> subprocess.Popen[bytes]:

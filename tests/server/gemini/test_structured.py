@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from engine import Grammar, InvalidParameter, InvalidRequest
 from server.gemini.json_schema import MAX_DEPTH, json_schema_of
+from tests.engine.grammar.samples import accepts
 from tests.fakes import ScriptedEngine
 from tests.server.gemini.conftest import Serve
 from tests.server.gemini.helpers import GENERATE, STREAM, ask
@@ -60,7 +61,11 @@ def test_an_enum_is_a_choice_of_bare_strings(serve: Serve) -> None:
         ({"type": 3}, {"type": "integer"}),
         ({"type": "TYPE_UNSPECIFIED"}, {}),
         ({"type": ["STRING", "null"]}, {"type": ["string", "null"]}),
-        ({"type": "STRING", "nullable": True}, {"anyOf": [{"type": "string"}, {"type": "null"}]}),
+        ({"type": "STRING", "nullable": True}, {"type": ["string", "null"]}),
+        ({"type": "STRING", "nullable": True, "enum": ["a"]},
+         {"type": ["string", "null"], "enum": ["a", None]}),
+        ({"type": "STRING", "nullable": True, "const": "a"},
+         {"anyOf": [{"type": "string", "const": "a"}, {"type": "null"}]}),
         ({"type": "INTEGER", "enum": ["101"]}, {"type": "integer", "enum": [101]}),
         ({"type": "ARRAY", "min_items": "2"}, {"type": "array", "minItems": 2}),
         ({"any_of": [{"type": "NULL"}]}, {"anyOf": [{"type": "null"}]}),
@@ -91,10 +96,23 @@ def test_schemas_become_json_schema(given: dict[str, Any], expected: dict[str, A
 
 
 def test_what_may_be_null_keeps_its_definitions_where_references_look() -> None:
-    node = {"type": "object", "properties": {"a": {"$ref": "#/$defs/x"}}}
+    node = {"allOf": [{"properties": {"a": {"$ref": "#/$defs/x"}}}]}
     given = {**node, "nullable": True, "$defs": {"x": {"type": "INTEGER"}}}
     expected = {"$defs": {"x": {"type": "integer"}}, "anyOf": [node, {"type": "null"}]}
     assert json_schema_of(given, "s") == expected
+
+
+def test_references_find_their_way_through_what_may_be_null() -> None:
+    inner = {"type": "object", "properties": {"b": {"type": "integer"}}, "required": ["b"]}
+    other = {"$ref": "#/properties/a/properties/b"}
+    given = {"type": "OBJECT", "properties": {"a": {**inner, "nullable": True}, "c": other}}
+    found = json_schema_of(given, "s")
+    assert found["properties"] == {"a": {**inner, "type": ["object", "null"]}, "c": other}
+    grammar = Grammar("json_schema", json.dumps(found))
+    for text in ('{"a": null, "c": 3}', '{"a": {"b": 1}, "c": 3}'):
+        assert accepts(grammar, text)
+    for text in ('{"a": {}, "c": 3}', '{"a": null, "c": "x"}'):
+        assert not accepts(grammar, text)
 
 
 def test_properties_come_in_the_wanted_order() -> None:

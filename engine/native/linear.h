@@ -18,7 +18,7 @@ void linear_of(const Linear& w, const W* weights, Rows<T> x, int64_t rows, int64
                const Finish& finish) {
 #ifdef __AMX_BF16__
   if constexpr (std::is_same_v<T, Bfloat>)
-    if (x.tiled) return tile_linear(w, weights, x.data, rows, grain, finish);
+    if (x.tiled) return tile_linear(w, weights, x.data, rows, finish);
 #endif
   chain_linear(w, weights, x.data, rows, grain, finish);
 }
@@ -66,8 +66,7 @@ template <class T>
 auto write_gated(Rows<T> y) {
   return [=](int64_t row, int64_t unit, const Floats* sums, int64_t units) {
     for (int64_t c = 0; c < units; c += 2) {
-      const Floats silu = sums[c] / (exponential(-sums[c]) + 1.0f);
-      store(y.at(row, (unit + c) / 2 * LANES), silu * sums[c + 1]);
+      store(y.at(row, (unit + c) / 2 * LANES), silu(sums[c]) * sums[c + 1]);
     }
   };
 }

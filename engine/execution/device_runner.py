@@ -140,8 +140,7 @@ class DeviceRunner:
             layout = self._send(plan, 0)
             hidden = self._forward(self._mixed_batch(plan, layout))
             prompts = [self._score(one, readback) for one in scored_prompts(plan, hidden)]
-            chosen = np.array([_draw_places(plan), numbers], dtype=np.int32)
-            places, row_ids = upload(chosen, self._device)
+            places, row_ids = upload(_draws_of(plan, numbers), self._device)[:, : len(numbers)]
             logits = self._decoder.logits(hidden.index_select(0, places))
         token_ids, logprobs = None, None
         if plan.sampling:
@@ -245,11 +244,15 @@ def _only_decodes(plan: StepPlan) -> bool:
     return plan.num_tokens == plan.num_draws and not any(item.scored for item in plan.scheduled)
 
 
-def _draw_places(plan: StepPlan) -> list[int]:
-    """The tokens whose logits choose the next."""
+def _draws_of(plan: StepPlan, numbers: list[int]) -> np.ndarray:
+    """`[2, draws]` int32: the tokens whose logits choose the next, and the sampler's rows; padded,
+    so that both begin at 16 bytes, as kernels that are compiled already expect."""
     ends = accumulate(item.num_tokens for item in plan.scheduled)
-    return [
+    places = [
         place
         for item, end in zip(plan.scheduled, ends, strict=True)
         for place in range(end - item.num_draws, end)
     ]
+    draws = np.zeros((2, -(-len(numbers) // 4) * 4), dtype=np.int32)
+    draws[:, : len(numbers)] = places, numbers
+    return draws

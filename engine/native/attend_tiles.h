@@ -1,8 +1,7 @@
 // Attention of sixteen rows at a time by the processor's matrix units (AMX).
 //
-// As in attend_chains.h, but weights are rounded to bfloat16 before they meet the values, as in
-// FlashAttention (arXiv 2205.14135), and their sum is that of the rounded ones. A row's bits do not
-// depend on the rows beside it.
+// As in attend_chains.h, but in base 2, and weights are rounded to bfloat16 before they meet the
+// values, as in FlashAttention (arXiv 2205.14135). A row's bits do not depend on the rows beside it.
 
 #pragma once
 
@@ -47,29 +46,29 @@ void score_tiles(const Bfloat* q, const Bfloat* const* k, float* scores) {
   store_sums(scores);
 }
 
-// Adds `unit` of the output's columns: four at most.
-template <int SUMS, int DIM>
-void add_values(const Bfloat* values, int units) {
-  if (SUMS >= units) return;
-  load_tile<7>(values + SUMS * LANES * STEP<Bfloat>, DIM * STEP<Bfloat> * sizeof(Bfloat));
-  add_product<SUMS, 6, 7>();
+constexpr float LOG2_E = 1.44269504f;
+
+// Scores times log2(e) below this are of no key that is seen.
+constexpr float UNSEEN = -1e28f;
+
+// 2^x with an error of 3e-7 at most; 0 far below.
+inline Floats power_of_two(Floats x) {
+  const Floats whole = (Floats)_mm512_roundscale_ps((__m512)x, 0);
+  const Floats rest = x - whole;
+  Floats p = all(0.00132647273f);
+  p = p * rest + 0.00967151299f;
+  p = p * rest + 0.0555073358f;
+  p = p * rest + 0.240222424f;
+  p = p * rest + 0.693147004f;
+  p = p * rest + 1.0f;
+  return (Floats)_mm512_scalef_ps((__m512)p, (__m512)whole);
 }
 
-// weights: [16, KEYS]; v: the values of each unit of keys; sums: [16, KEYS], from column `c` on.
-template <int DIM>
-void value_tiles(const Bfloat* weights, const Bfloat* const* v, int64_t num_units, int c,
-                 float* sums) {
-  const int units = std::min(UNITS, DIM / LANES - c);
-  clear_tiles();
-  for (int64_t u = 0; u < num_units; ++u) {
-    const Bfloat* from = v[u] + c * LANES * STEP<Bfloat>;
-    load_tile<6>(weights + u * LANES, KEYS * sizeof(Bfloat));
-    add_values<0, DIM>(from, units);
-    add_values<1, DIM>(from, units);
-    add_values<2, DIM>(from, units);
-    add_values<3, DIM>(from, units);
-  }
-  store_sums(sums);
+// The largest number of each row, in place of the row's number.
+inline Floats largest_of_rows(Floats* rows) {
+  for (int count = TILE_ROWS / 2; count; count /= 2)
+    for (int i = 0; i < count; ++i) rows[i] = larger_of_pairs(rows[2 * i], rows[2 * i + 1]);
+  return rows[0];
 }
 
 // What rows know so far, sixteen at most.
@@ -78,35 +77,90 @@ struct TileState {
   Floats most = all(LOWEST), weights[TILE_ROWS] = {};
   alignas(64) float out[TILE_ROWS][DIM] = {};
 
-  // Turns `scores` [16, KEYS] of a tile's keys into weights, against the largest score so far;
-  // returns by what earlier sums fade.
-  Floats weigh(float* scores, int rows, int64_t tile, const int64_t* positions, const Stretch& on,
-               Bfloat* rounded) {
-    Floats next = most;
-    for (int r = 0; r < rows; ++r) {
-      Floats top = all(LOWEST);
-      for (int u = 0; u < UNITS; ++u) {
-        float* at = scores + r * KEYS + u * LANES;
-        const Floats seen =
-            seen_scores(load(at) * on.scale, u * LANES, float(positions[r] - tile), on.window);
-        store(at, seen);
-        top = larger(top, seen);
-      }
-      next[r] = std::max(next[r], largest(top));
+  // Turns `scores` [16, KEYS] of a tile's keys into weights, against the largest score so far, and
+  // lets what was summed before fade by as much as that rose.
+  void weigh(const float* scores, int rows, float scale, Bfloat* rounded) {
+    Floats tops[TILE_ROWS];
+    for (int r = 0; r < TILE_ROWS; ++r) {
+      const float* at = scores + r * KEYS;
+      tops[r] = larger(larger(load(at), load(at + LANES)),
+                       larger(load(at + 2 * LANES), load(at + 3 * LANES)));
     }
-    const Floats fade = exponential(most - next);
+    const Floats next = larger(most, largest_of_rows(tops) * scale);
+    const Floats fade = power_of_two(most - next);
+    const Floats shift = next > UNSEEN ? next : Floats{};
     most = next;
+    const bool fades = _mm512_cmpneq_ps_mask((__m512)fade, (__m512)all(1.0f));
     for (int r = 0; r < rows; ++r) {
-      weights[r] = weights[r] * fade[r];
-      for (int u = 0; u < UNITS; ++u) {
-        Bfloat* to = rounded + r * KEYS + u * LANES;
-        store(to, weights_of(load(scores + r * KEYS + u * LANES), next[r]));
-        weights[r] += load(to);
+      if (fades) {
+        weights[r] = weights[r] * fade[r];
+        for (int c = 0; c < DIM; c += LANES) store(out[r] + c, load(out[r] + c) * fade[r]);
+      }
+      for (int i = 0; i < KEYS; i += 2 * LANES) {
+        const float* at = scores + r * KEYS + i;
+        const Floats a = power_of_two(load(at) * scale - shift[r]);
+        const Floats b = power_of_two(load(at + LANES) * scale - shift[r]);
+        weights[r] += a;
+        weights[r] += b;
+        const auto both = _mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+        std::memcpy(rounded + r * KEYS + i, &both, sizeof both);
       }
     }
-    return fade;
+  }
+
+  // Adds the values of some units of keys, by weights [16, KEYS], to sixteen columns of tile `TILE`
+  // after column `C`.
+  template <int C, int TILE>
+  static void add_unit(const Bfloat* values) {
+    if constexpr (C + TILE * LANES < DIM) {
+      load_tile<7>(values + (C + TILE * LANES) * STEP<Bfloat>, DIM * STEP<Bfloat> * sizeof(Bfloat));
+      add_product<TILE, 6, 7>();
+    }
+  }
+
+  template <int C, int TILE>
+  void load_out() {
+    if constexpr (C + TILE * LANES < DIM)
+      load_tile<TILE>(out[0] + C + TILE * LANES, DIM * sizeof(float));
+  }
+
+  template <int C, int TILE>
+  void store_out() {
+    if constexpr (C + TILE * LANES < DIM)
+      store_tile<TILE>(out[0] + C + TILE * LANES, DIM * sizeof(float));
+  }
+
+  // v: the values of each unit of keys.
+  template <int C = 0>
+  void add_values(const Bfloat* rounded, const Bfloat* const* v, int64_t num_units) {
+    load_out<C, 0>();
+    load_out<C, 1>();
+    load_out<C, 2>();
+    load_out<C, 3>();
+    for (int64_t u = 0; u < num_units; ++u) {
+      load_tile<6>(rounded + u * LANES, KEYS * sizeof(Bfloat));
+      add_unit<C, 0>(v[u]);
+      add_unit<C, 1>(v[u]);
+      add_unit<C, 2>(v[u]);
+      add_unit<C, 3>(v[u]);
+    }
+    store_out<C, 0>();
+    store_out<C, 1>();
+    store_out<C, 2>();
+    store_out<C, 3>();
+    if constexpr (C + UNITS * LANES < DIM) add_values<C + UNITS * LANES>(rounded, v, num_units);
   }
 };
+
+// Puts scores [16, KEYS] out of the way that their rows do not see.
+inline void mask_scores(float* scores, int rows, int64_t tile, const int64_t* positions,
+                        int64_t window) {
+  for (int r = 0; r < rows; ++r)
+    for (int i = 0; i < KEYS; i += LANES) {
+      float* at = scores + r * KEYS + i;
+      store(at, seen_scores(load(at), i, float(positions[r] - tile), window));
+    }
+}
 
 // A unit's values of which only the first `count` are there, with zeros for the others.
 template <int DIM>
@@ -126,7 +180,7 @@ void attend_tile(const Stretch& on, const Bfloat* keys, const Bfloat* values, co
   TileState<DIM> state;
   const int64_t last_unit = (on.last - 1) / LANES * LANES;
   alignas(64) Bfloat weights[TILE_ROWS * KEYS], room[LANES * DIM];
-  alignas(64) float sums[TILE_ROWS * KEYS];
+  alignas(64) float scores[TILE_ROWS * KEYS];
   for (int64_t tile = on.first; tile < on.last; tile += KEYS) {
     const Bfloat *k[UNITS], *v[UNITS];
     const int64_t seen = std::min<int64_t>(KEYS, on.last - tile);
@@ -137,19 +191,14 @@ void attend_tile(const Stretch& on, const Bfloat* keys, const Bfloat* values, co
     }
     const int64_t num_units = (seen + LANES - 1) / LANES;
     if (seen % LANES) v[num_units - 1] = padded<DIM>(v[num_units - 1], seen % LANES, room);
-    score_tiles<DIM>(q, k, sums);
-    const Floats fade = state.weigh(sums, rows, tile, positions, on, weights);
-    for (int c = 0; c < DIM / LANES; c += UNITS) {
-      value_tiles<DIM>(weights, v, num_units, c, sums);
-      for (int r = 0; r < rows; ++r)
-        for (int u = 0; u < UNITS && c + u < DIM / LANES; ++u) {
-          float* to = state.out[r] + (c + u) * LANES;
-          store(to, load(to) * fade[r] + load(sums + r * KEYS + u * LANES));
-        }
-    }
+    score_tiles<DIM>(q, k, scores);
+    if (on.window > 0 || positions[0] < tile + KEYS - 1)  // rows are in the order of positions
+      mask_scores(scores, rows, tile, positions, on.window);
+    state.weigh(scores, rows, on.scale * LOG2_E, weights);
+    state.add_values(weights, v, num_units);
   }
   for (int r = 0; r < rows; ++r) {
-    results[r].most = state.most[r];
+    results[r].most = state.most[r] / LOG2_E;
     results[r].weight = sum(state.weights[r]);
     std::memcpy(results[r].out, state.out[r], sizeof state.out[r]);
   }

@@ -130,11 +130,18 @@ inline float sum(Floats v) {
   return pairs(v, v)[0];
 }
 
+// The larger of neighbouring pairs: those of a, then those of b.
+inline Floats larger_of_pairs(Floats a, Floats b) {
+  return larger(
+      __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+      __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));
+}
+
 inline float largest(Floats v) {
-  v = larger(v, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
-  v = larger(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11));
-  v = larger(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13));
-  return std::max(v[0], v[1]);
+  v = larger_of_pairs(v, v);
+  v = larger_of_pairs(v, v);
+  v = larger_of_pairs(v, v);
+  return larger_of_pairs(v, v)[0];
 }
 
 // exp by range reduction and a polynomial (Cephes); 0 far below, as exp of LOWEST is.

@@ -16,6 +16,11 @@ inline Floats value_of(const Bfloat* values, int key) {  // of a pair of keys
   return (Floats)(key ? pairs & 0xffff0000u : pairs << 16);
 }
 
+// 0 for what is not seen.
+inline Floats weights_of(Floats scores, float most) {
+  return scores == all(LOWEST) ? Floats{} : exponential(scores - most);
+}
+
 // `R` rows [R, DIM]; `positions` are those of the rows.
 template <class T, int R, int DIM>
 void attend_rows(const Stretch& on, const T* keys, const T* values, const T* q,

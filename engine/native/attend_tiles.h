@@ -1,12 +1,12 @@
 // Attention of sixteen rows at a time by the processor's matrix units (AMX).
 //
 // As in attend_chains.h, but in base 2, and weights are rounded to bfloat16 before they meet the
-// values, as in FlashAttention (arXiv 2205.14135). A row's bits do not depend on the rows beside it.
+// values, as in FlashAttention (arXiv 2205.14135). A row's bits do not depend on those beside it.
 
 #pragma once
 
+#include "amx.h"
 #include "partials.h"
-#include "tiles.h"
 
 namespace {
 

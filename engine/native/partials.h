@@ -26,7 +26,7 @@ inline void merge(Partial& into, const Partial& next, int dim) {
   into.most = most;
 }
 
-// Scores of sixteen keys of which the first is number `from`: the newest that the row sees is number
+// Scores of sixteen keys, number `from` and those behind it: the newest that the row sees is number
 // `newest`, and its window (0: none) reaches that far back.
 inline Floats seen_scores(Floats scores, int64_t from, float newest, int64_t window) {
   Floats number;
@@ -35,11 +35,6 @@ inline Floats seen_scores(Floats scores, int64_t from, float newest, int64_t win
   scores = number > newest ? all(LOWEST) : scores;
   if (window > 0) scores = number <= newest - float(window) ? all(LOWEST) : scores;
   return scores;
-}
-
-// 0 for what is not seen.
-inline Floats weights_of(Floats scores, float most) {
-  return scores == all(LOWEST) ? Floats{} : exponential(scores - most);
 }
 
 // The keys of a head that a task looks at.

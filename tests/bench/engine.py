@@ -5,6 +5,7 @@ line: prefill and decode tokens per second at each batch size, and our ratio to 
 part where `VLLM_PYTHON` names the interpreter of an environment that has it.
 
     python -m tests.bench.engine [--models embedded 135m] [--dtype bfloat16] [--peers]
+        [--prompt-tokens 1024]
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import warnings
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -39,6 +40,28 @@ PEERS = {"transformers": ["transformers"], "llama.cpp": ["llama_cpp", "gguf"], "
 VERSION_OF = {"transformers": "transformers", "llama.cpp": "llama-cpp-python"}
 
 
+class Sizes(NamedTuple):
+    """Of one batch: prompts, and how long each and its answer are."""
+
+    batch: int
+    vocab_size: int
+    new_tokens: int = NEW_TOKENS
+    prompt_tokens: int = PROMPT_TOKENS
+
+    def prompts(self) -> list[list[int]]:
+        """The same pseudo-random ones for every contestant."""
+        generator = torch.Generator().manual_seed(self.batch)
+        shape = (self.batch, self.prompt_tokens)
+        return torch.randint(1, self.vocab_size, shape, generator=generator).tolist()
+
+    def rates(self, first_seconds: float, rest_seconds: float) -> dict[str, float]:
+        """Tokens per second before and after the first token."""
+        return {
+            "prefill": self.batch * self.prompt_tokens / first_seconds,
+            "decode": self.batch * (self.new_tokens - 1) / rest_seconds,
+        }
+
+
 class Diglot:
     """This project's engine core, in process."""
 
@@ -54,12 +77,12 @@ class Diglot:
         self._core = EngineCore(*build_parts(config, lambda phase: None))
         self._runs = 0
 
-    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
+    def run(self, sizes: Sizes) -> dict[str, float]:
         """Prefill and decode rate of one batch, in tokens per second."""
         core = self._core
-        params = SamplingParams(temperature=0, ignore_eos=True, max_new_tokens=new_tokens)
+        params = SamplingParams(temperature=0, ignore_eos=True, max_new_tokens=sizes.new_tokens)
         self._runs += 1
-        for number, ids in enumerate(prompts(batch, vocab_size)):
+        for number, ids in enumerate(sizes.prompts()):
             core.submit(Submit(f"{self._runs}-{number}", tuple(ids), params))
         began = time.perf_counter()
         first = None
@@ -68,7 +91,7 @@ class Diglot:
             if first is None and outputs is not None:
                 first = time.perf_counter()
         assert first is not None
-        return rates(batch, new_tokens, first - began, time.perf_counter() - first)
+        return sizes.rates(first - began, time.perf_counter() - first)
 
 
 class Transformers:
@@ -80,11 +103,11 @@ class Transformers:
         loaded = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
         self._model: Any = loaded.eval()
 
-    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
+    def run(self, sizes: Sizes) -> dict[str, float]:
         """As `Diglot.run`; the first token's time is that of a run for one token."""
-        ids = torch.tensor(prompts(batch, vocab_size))
+        ids = torch.tensor(sizes.prompts())
         first = self._seconds(ids, 1)
-        return rates(batch, new_tokens, first, self._seconds(ids, new_tokens) - first)
+        return sizes.rates(first, self._seconds(ids, sizes.new_tokens) - first)
 
     @torch.inference_mode()
     def _seconds(self, ids: torch.Tensor, new_tokens: int) -> float:
@@ -103,71 +126,54 @@ class Transformers:
 class LlamaCppRates:
     """llama.cpp, by the same clock."""
 
-    def __init__(self, model: Path, dtype: str, most_rows: int) -> None:
+    def __init__(self, model: Path, dtype: str, most_rows: int, length: int) -> None:
         path = converted(model, dtype, CACHE)
-        length = PROMPT_TOKENS + NEW_TOKENS
         self._peer = LlamaCpp(path, threads=THREADS, most_rows=most_rows, length=length)
 
-    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
+    def run(self, sizes: Sizes) -> dict[str, float]:
         """As `Diglot.run`."""
-        return rates(batch, new_tokens, *self._peer.run(prompts(batch, vocab_size), new_tokens))
+        return sizes.rates(*self._peer.run(sizes.prompts(), sizes.new_tokens))
 
 
 class VllmRates:
     """vLLM, by its own clock."""
 
-    def __init__(self, model: Path, dtype: str, most_rows: int) -> None:
+    def __init__(self, model: Path, dtype: str, most_rows: int, length: int) -> None:
         python = vllm_python()
         assert python is not None
-        length = PROMPT_TOKENS + NEW_TOKENS
         self._peer = VllmCpu(
             python, model, dtype, threads=THREADS, most_rows=most_rows, length=length
         )
 
-    def run(self, batch: int, vocab_size: int, new_tokens: int = NEW_TOKENS) -> dict[str, float]:
+    def run(self, sizes: Sizes) -> dict[str, float]:
         """As `Diglot.run`."""
-        return rates(batch, new_tokens, *self._peer.run(prompts(batch, vocab_size), new_tokens))
+        return sizes.rates(*self._peer.run(sizes.prompts(), sizes.new_tokens))
 
     def close(self) -> None:
         """Let go of its memory."""
         self._peer.close()
 
 
-def prompts(batch: int, vocab_size: int) -> list[list[int]]:
-    """The same pseudo-random prompts for every contestant."""
-    generator = torch.Generator().manual_seed(batch)
-    return torch.randint(1, vocab_size, (batch, PROMPT_TOKENS), generator=generator).tolist()
-
-
-def rates(
-    batch: int, new_tokens: int, first_seconds: float, rest_seconds: float
-) -> dict[str, float]:
-    """Tokens per second before and after the first token."""
-    return {
-        "prefill": batch * PROMPT_TOKENS / first_seconds,
-        "decode": batch * (new_tokens - 1) / rest_seconds,
-    }
-
-
 def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str, Any]:
     """All batch sizes of one model."""
     directory, dtype = model_directory(name), options.dtype
     vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
+    most = (max(options.batches), options.prompt_tokens + options.new_tokens)
     contestants: dict[str, Any] = {"diglot": Diglot(directory, dtype)}
     if "transformers" in peers:
         contestants["transformers"] = Transformers(directory, dtype)
     if "llama.cpp" in peers:
-        contestants["llama.cpp"] = LlamaCppRates(directory, dtype, max(options.batches))
+        contestants["llama.cpp"] = LlamaCppRates(directory, dtype, *most)
     if "vllm" in peers:
-        contestants["vllm"] = VllmRates(directory, dtype, max(options.batches))
+        contestants["vllm"] = VllmRates(directory, dtype, *most)
     result: dict[str, Any] = {}
     for batch in options.batches:
-        sizes = (batch, vocab_size, options.new_tokens)
+        sizes = Sizes(batch, vocab_size, options.new_tokens, options.prompt_tokens)
         for contestant in contestants.values():
-            contestant.run(*sizes)  # warm-up
+            contestant.run(sizes)  # warm-up
         figures = interleave(
             options.rounds,
-            {key: partial(c.run, *sizes) for key, c in contestants.items()},
+            {key: partial(c.run, sizes) for key, c in contestants.items()},
         )
         ours = figures["diglot"]
         figures["ratio"] = {
@@ -193,6 +199,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS)
     parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
@@ -204,7 +211,7 @@ def main() -> None:
         notes["vllm"] = "skipped: VLLM_PYTHON names no interpreter"
     peers = {name for name, note in notes.items() if note is None}
     results = {name: measure(name, options, peers) for name in options.models}
-    setting = {"prompt": PROMPT_TOKENS, "new": options.new_tokens, "dtype": options.dtype}
+    setting = {"prompt": options.prompt_tokens, "new": options.new_tokens, "dtype": options.dtype}
     line = {"bench": "engine", "unit": "tokens/s", "greedy": True, **setting, **machine()}
     line |= {"rounds": options.rounds}
     line |= {"peers": {name: note or version_of(name) for name, note in notes.items()}}

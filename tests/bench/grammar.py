@@ -25,7 +25,7 @@ from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import Grammar, SamplingParams
 from tests.bench.common import THREADS, interleave, machine
-from tests.bench.engine import prompts
+from tests.bench.engine import Sizes
 from tests.bench.shapes import model_directory
 
 NEW_TOKENS = 64
@@ -61,7 +61,7 @@ class Contestant:
         params = SamplingParams(
             temperature=1.0, seed=1, max_new_tokens=NEW_TOKENS, ignore_eos=True, grammar=grammar
         )
-        for ids in prompts(batch, vocab_size):
+        for ids in Sizes(batch, vocab_size).prompts():
             self._submit(ids, params)
         tokens, began, open_rows = 0, 0.0, batch
         while open_rows:
@@ -77,7 +77,7 @@ class Contestant:
         """Milliseconds from the request to its first token."""
         params = SamplingParams(temperature=1.0, seed=1, max_new_tokens=1, grammar=grammar)
         began = time.perf_counter()
-        self._submit(prompts(1, vocab_size)[0][:16], params)
+        self._submit(Sizes(1, vocab_size).prompts()[0][:16], params)
         outputs = None
         while outputs is None:  # nothing runs while the grammar is compiled
             outputs = self._core.step()

@@ -24,7 +24,7 @@ from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.native.packing import PackedWeights
 from tests.bench.common import THREADS, machine, median
-from tests.bench.engine import PROMPT_TOKENS, Diglot
+from tests.bench.engine import PROMPT_TOKENS, Diglot, Sizes
 from tests.bench.shapes import model_directory
 
 SIDE = {"cpu": 2048, "cuda": 8192}
@@ -100,8 +100,10 @@ def shares(
     scores = 2 * spec.num_layers * spec.num_heads * spec.head_dim * PROMPT_TOKENS
     rounds = [
         (
-            engine.run(1, spec.vocab_size)["decode"] * bytes_read / 1e9,
-            engine.run(PREFILL_BATCH, spec.vocab_size, 2)["prefill"] * (2 * weights + scores) / 1e9,
+            engine.run(Sizes(1, spec.vocab_size))["decode"] * bytes_read / 1e9,
+            engine.run(Sizes(PREFILL_BATCH, spec.vocab_size, 2))["prefill"]
+            * (2 * weights + scores)
+            / 1e9,
         )
         for _ in range(ROUNDS)
     ]

@@ -65,14 +65,21 @@ class Sizes(NamedTuple):
 class Diglot:
     """This project's engine core, in process."""
 
-    def __init__(self, model: Path, dtype: str, device: Literal["cpu", "cuda"] = "cpu") -> None:
+    def __init__(
+        self,
+        model: Path,
+        dtype: str,
+        device: Literal["cpu", "cuda"] = "cpu",
+        most_tokens: int = 4096,
+    ) -> None:
+        """`most_tokens`: of all prompts together, so that one step has all first tokens."""
         config = EngineConfig(
             model=str(model),
             dtype=dtype,  # type: ignore[arg-type]
             device=device,
             threads=THREADS,
             prefix_cache=False,
-            max_num_batched_tokens=4096,
+            max_num_batched_tokens=most_tokens,
         )
         self._core = EngineCore(*build_parts(config, lambda phase: None))
         self._runs = 0
@@ -159,7 +166,8 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
     directory, dtype = model_directory(name), options.dtype
     vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
     most = (max(options.batches), options.prompt_tokens + options.new_tokens)
-    contestants: dict[str, Any] = {"diglot": Diglot(directory, dtype)}
+    prompts = max(4096, max(options.batches) * options.prompt_tokens)
+    contestants: dict[str, Any] = {"diglot": Diglot(directory, dtype, most_tokens=prompts)}
     if "transformers" in peers:
         contestants["transformers"] = Transformers(directory, dtype)
     if "llama.cpp" in peers:

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3"]
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"]
 
 END_OF_TEXT, TURN, END_OF_TURN, PAD = 256, 257, 258, 259
 SPECIAL_TOKENS = {
@@ -38,7 +38,11 @@ _ARCHITECTURES: dict[Family, str] = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "gemma2": "Gemma2ForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
 }
+
+_GEMMAS = ("gemma2", "gemma3_text")
 
 
 def make_tiny_model(
@@ -115,6 +119,13 @@ def tiny_config(
     }
     if family == "mistral":
         config["sliding_window"] = None
+    if family in _GEMMAS:  # soft caps and windows that tell
+        config |= {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24}
+        config |= {"sliding_window": 24}
+    if family == "gemma2":
+        config |= {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 20.0}
+    if family == "gemma3_text":
+        config |= {"sliding_window_pattern": 2, "rope_local_base_freq": 1_000.0}
     return config | overrides
 
 
@@ -192,7 +203,8 @@ def _weight_shapes(config: dict[str, object]) -> dict[str, tuple[int, ...]]:
     family = config["model_type"]
     hidden, wide, head_dim = size("hidden_size"), size("intermediate_size"), size("head_dim")
     queries, keys = size("num_attention_heads") * head_dim, size("num_key_value_heads") * head_dim
-    bias_everywhere = bool(config.get("attention_bias")) and family in {"llama", "qwen3"}
+    may_be_biased = {"llama", "qwen3", *_GEMMAS}
+    bias_everywhere = bool(config.get("attention_bias")) and family in may_be_biased
     qkv_bias = bias_everywhere or family == "qwen2"
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (size("vocab_size"), hidden)}
 
@@ -215,7 +227,10 @@ def _weight_shapes(config: dict[str, object]) -> dict[str, tuple[int, ...]]:
             linear(f"{prefix}mlp.{name}_proj", out, into, bool(config.get("mlp_bias")))
         shapes[f"{prefix}input_layernorm.weight"] = (hidden,)
         shapes[f"{prefix}post_attention_layernorm.weight"] = (hidden,)
-        if family == "qwen3":
+        if family in _GEMMAS:
+            shapes[f"{prefix}pre_feedforward_layernorm.weight"] = (hidden,)
+            shapes[f"{prefix}post_feedforward_layernorm.weight"] = (hidden,)
+        if family in {"qwen3", "gemma3_text"}:
             shapes[f"{prefix}self_attn.q_norm.weight"] = (head_dim,)
             shapes[f"{prefix}self_attn.k_norm.weight"] = (head_dim,)
     shapes["model.norm.weight"] = (hidden,)
@@ -235,7 +250,7 @@ def _random_weights(
         if "embed_tokens" in name or "lm_head" in name:
             values *= 0.3
         elif name.endswith("norm.weight"):
-            values = 1 + 0.1 * values
+            values = (config["model_type"] not in _GEMMAS) + 0.1 * values
         else:
             values *= 0.1 if name.endswith(".bias") else shape[-1] ** -0.5
         weights[name] = values.to(dtype)

@@ -17,13 +17,15 @@ from engine.attention.kv_cache import KVCache
 
 @dataclass(frozen=True, slots=True)
 class AttentionShape:
-    """What attention must know of the model. `windows` has one entry per layer; None is full."""
+    """What attention must know of the model. `windows` has one entry per layer; None is full. With
+    a `cap`, scaled scores `s` become `cap tanh(s / cap)`."""
 
     num_heads: int
     num_kv_heads: int
     head_dim: int
     scale: float
     windows: tuple[int | None, ...]
+    cap: float | None = None
 
     @property
     def group(self) -> int:
@@ -124,5 +126,7 @@ class _ReferenceStep:
         if window is not None:
             visible &= distance < window
         scores = torch.einsum("thd,hld->htl", q, keys).float() * self._shape.scale
+        if self._shape.cap is not None:
+            scores = torch.tanh(scores / self._shape.cap) * self._shape.cap
         weights = scores.masked_fill(~visible, float("-inf")).softmax(-1).to(q.dtype)
         return torch.einsum("htl,hld->thd", weights, values)

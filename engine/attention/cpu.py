@@ -225,6 +225,8 @@ class CpuStepAttention:
         queries = self._query_tiles(plan, q).index_select(0, plan.entry_query).flatten(0, 1)
         keys = self._stored(self._cache.keys[layer], plan)
         scores = torch.bmm(queries, keys.transpose(1, 2))
+        if self._shape.cap is not None:
+            scores.div_(self._shape.cap).tanh_().mul_(self._shape.cap)
         bias = plan.bias[self._shape.windows[layer]]
         scores.view(-1, heads, *scores.shape[1:]).add_(bias)
         weights = scores.softmax(-1)

@@ -79,6 +79,7 @@ class NativeStepAttention:
             cache.block_size,
             torch.get_num_threads(),
             shape.scale,
+            shape.cap or 0.0,
         )
         self._c_step = Step(
             batch.positions.data_ptr(),

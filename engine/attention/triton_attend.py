@@ -11,11 +11,15 @@ to be; which tiles and how many splits is the caller's choice.
 
 from __future__ import annotations
 
+import math
+
 import triton
 import triton.language as tl
 
 from engine.attention.triton_reduce import merge
 from engine.dependent_launch import follow, lead
+
+LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 # One binary whatever the step: these differ from step to step, and so would where they lie in a
@@ -46,6 +50,7 @@ def attend_kernel(
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     WINDOW: tl.constexpr,  # 0: sees all
+    CAP: tl.constexpr,  # soft cap of scores; 0: none
     SPLIT_KEYS: tl.constexpr,  # keys of a split; 0: as many as cut the sequence evenly
     TILE_ROWS: tl.constexpr,
     TILE_KEYS: tl.constexpr,
@@ -99,11 +104,12 @@ def attend_kernel(
             middle = tl.maximum(low, tl.minimum(common, high) // TILE_KEYS * TILE_KEYS)
             m, total, acc = _attend_range(
                 q, m, total, acc, low, middle, oldest, position, kv_head, table, keys, values,
-                scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, False, False,
+                scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS, TILE_DIM,
+                False, False,
             )  # fmt: skip
         m, total, acc = _attend_range(
             q, m, total, acc, middle, high, oldest, position, kv_head, table, keys, values,
-            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM, True, False,
+            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS, TILE_DIM, True, False,
         )  # fmt: skip
         if num_programs > 1:
             _store_part(
@@ -122,8 +128,8 @@ def attend_kernel(
             part_acc = tl.zeros([TILE_ROWS, TILE_DIM], tl.float32)
             part_m, part_total, part_acc = _attend_range(
                 q, part_m, part_total, part_acc, low, high, oldest, position, kv_head, table,
-                keys, values, scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, TILE_KEYS, TILE_DIM,
-                True, True,
+                keys, values, scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS,
+                TILE_DIM, True, True,
             )  # fmt: skip
             if num_programs > 1:
                 part = head * num_splits + split
@@ -165,6 +171,7 @@ def _attend_range(
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     WINDOW: tl.constexpr,
+    CAP: tl.constexpr,
     TILE_KEYS: tl.constexpr,
     TILE_DIM: tl.constexpr,
     IS_MASKED: tl.constexpr,  # else all rows see all keys, and whole tiles of them
@@ -193,6 +200,10 @@ def _attend_range(
         place = place[:, None] * HEAD_DIM + column[None, :]
         k = tl.load(keys + place, wanted, other=0.0).to(q.dtype)
         scores = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
+        if CAP > 0:  # tanh(s / CAP), of scores times log2(e)
+            scores = (2 * LOG2_E * CAP) / (
+                1 + tl.exp2(tl.minimum(scores * (-2 / CAP), 120.0))
+            ) - LOG2_E * CAP
         if IS_MASKED:
             sees = (key[None, :] <= position[:, None]) & present[None, :]
             if WINDOW > 0:

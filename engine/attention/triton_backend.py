@@ -171,6 +171,7 @@ class TritonStepAttention:
             HEAD_DIM=shape.head_dim,
             BLOCK_SIZE=cache.block_size,
             WINDOW=shape.windows[layer] or 0,
+            CAP=shape.cap or 0.0,
             SPLIT_KEYS=triton_tiles.SPLIT_KEYS if self._batch_invariant else 0,
             TILE_ROWS=tiles.rows,
             TILE_KEYS=tiles.keys,

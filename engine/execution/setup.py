@@ -45,14 +45,19 @@ class Setup:
     @property
     def attention_shape(self) -> AttentionShape:
         """What attention must know of the model."""
-        spec = self.spec
-        return AttentionShape(
-            num_heads=spec.num_heads,
-            num_kv_heads=spec.num_kv_heads,
-            head_dim=spec.head_dim,
-            scale=spec.head_dim**-0.5,
-            windows=spec.layer_windows,
-        )
+        return attention_shape(self.spec)
+
+
+def attention_shape(spec: ModelSpec) -> AttentionShape:
+    """What attention must know of a model."""
+    return AttentionShape(
+        num_heads=spec.num_heads,
+        num_kv_heads=spec.num_kv_heads,
+        head_dim=spec.head_dim,
+        scale=spec.attention_scale or spec.head_dim**-0.5,
+        windows=spec.layer_windows,
+        cap=spec.attention_cap,
+    )
 
 
 def resolve(config: EngineConfig) -> Setup:

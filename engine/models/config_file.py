@@ -67,6 +67,13 @@ class ConfigFile:
             raise ModelLoadError(f"{self.source}: `{key}` should be positive, is {value}.")
         return value
 
+    def positive(self, key: str, default: float | None = None) -> float:
+        """A number above zero."""
+        value = self.need(key, float) if default is None else self.get_or(key, default)
+        if not value > 0:
+            raise ModelLoadError(f"{self.source}: `{key}` should be positive, is {value}.")
+        return value
+
     def section(self, key: str) -> ConfigFile | None:
         """A nested object, or None."""
         value = self._values.get(key)
@@ -75,6 +82,13 @@ class ConfigFile:
         if not isinstance(value, dict):
             raise ModelLoadError(f"{self.source}: `{key}` should be an object, is {value!r}.")
         return ConfigFile(value, f"{self.source}: {key}")
+
+    def need_section(self, key: str) -> ConfigFile:
+        """A nested object, which must be there."""
+        section = self.section(key)
+        if section is None:
+            raise ModelLoadError(f"{self.source}: `{key}` is missing.")
+        return section
 
     def strings(self, key: str) -> tuple[str, ...] | None:
         """A list of strings, or None."""

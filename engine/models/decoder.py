@@ -1,4 +1,4 @@
-"""One pre-norm transformer decoder, varied by its ModelSpec.
+"""One transformer decoder, varied by its ModelSpec.
 
 Knows the order of operations. Knows nothing of files, caches, batches or sampling: attention is
 handed in for each step, and the tokens of a step are rows, whoever they belong to.
@@ -14,7 +14,14 @@ from torch import Tensor
 
 from engine.attention.backend import RotatingStepAttention, StepAttention
 from engine.models.layer_weights import LayerWeights, Projection
-from engine.models.layers import RMSNorm, RotaryEmbedding, Rotation
+from engine.models.layers import (
+    Embedding,
+    LayerRotations,
+    RMSNorm,
+    Rotation,
+    rotate_,
+    soft_cap_,
+)
 from engine.models.linear import Linear, make_linear
 from engine.models.spec import ModelSpec
 
@@ -23,18 +30,20 @@ from engine.models.spec import ModelSpec
 class DecoderLayer:
     """The parameters of one layer. `qkv` is queries, keys and values in one product.
 
-    `qk_norm` has the gain of every query head, then of every key head; None where heads are not
-    normalized.
+    `qk_norm` has the gain of every query head, then of every key head. It and the norms of what
+    attention and MLP give are None where nothing is normalized.
     """
 
     attention_norm: RMSNorm
     qkv: Linear
     qk_norm: RMSNorm | None
     output: Linear
+    attention_post_norm: RMSNorm | None
     mlp_norm: RMSNorm
     gate: Linear
     up: Linear
     down: Linear
+    mlp_post_norm: RMSNorm | None
 
     @classmethod
     def packed(cls, weights: LayerWeights, eps: float, *, batch_invariant: bool) -> DecoderLayer:
@@ -43,15 +52,20 @@ class DecoderLayer:
         def linear(projection: Projection) -> Linear:
             return make_linear(*projection, batch_invariant=batch_invariant)
 
+        def norm(gain: Tensor | None) -> RMSNorm | None:
+            return None if gain is None else RMSNorm(gain, eps)
+
         return cls(
             attention_norm=RMSNorm(weights.attention_norm, eps),
             qkv=linear(weights.qkv),
-            qk_norm=None if weights.qk_norm is None else RMSNorm(weights.qk_norm, eps),
+            qk_norm=norm(weights.qk_norm),
             output=linear(weights.output),
+            attention_post_norm=norm(weights.attention_post_norm),
             mlp_norm=RMSNorm(weights.mlp_norm, eps),
             gate=linear(weights.gate),
             up=linear(weights.up),
             down=linear(weights.down),
+            mlp_post_norm=norm(weights.mlp_post_norm),
         )
 
 
@@ -66,13 +80,14 @@ class Decoder:
         layers: list[DecoderLayer],
         norm: RMSNorm,
         head: Linear,
-        rotary: RotaryEmbedding,
+        rotations: LayerRotations,
     ) -> None:
-        self._embedding = embedding
+        self._spec = spec
+        self._embedding = Embedding(embedding, spec.embedding_scale)
         self._layers = layers
         self._norm = norm
         self._head = head
-        self._rotary = rotary
+        self._rotations = rotations
         self._rotated = spec.num_heads + spec.num_kv_heads
         self._split = (spec.num_heads, spec.num_kv_heads, spec.num_kv_heads)
         self._heads = (sum(self._split), spec.head_dim)
@@ -88,21 +103,24 @@ class Decoder:
         Returns:
             `[tokens, hidden_size]` in the model's dtype.
         """
-        x = self._embedding.index_select(0, token_ids)
-        rotation = self._rotary.prepare(positions)
+        activation = self._spec.activation
+        x = self._embedding(token_ids)
+        rotations = self._rotations.prepare(positions)
         rotates = isinstance(attention, RotatingStepAttention)
         attend = partial(_rotating, attention) if rotates else partial(self._attend, attention)
         for number, layer in enumerate(self._layers):
             heads = layer.qkv(layer.attention_norm(x)).view(-1, *self._heads)
-            x = layer.output.plus(attend(number, layer, heads, rotation), x)
+            attended = attend(number, layer, heads, rotations[number])
+            x = _added(layer.output, attended, layer.attention_post_norm, x)
             y = layer.mlp_norm(x)
-            x = layer.down.plus(layer.up.times(y, layer.gate.silu(y)), x)
+            gated = layer.up.times(y, layer.gate.activated(y, activation))
+            x = _added(layer.down, gated, layer.mlp_post_norm, x)
         return self._norm(x)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Rows of `forward`'s result `[rows, hidden_size]` to float32 `[rows, vocab_size]`."""
-        return self._head(hidden).float()
+        return soft_cap_(self._head(hidden).float(), self._spec.logit_cap)
 
     def _attend(
         self,
@@ -117,8 +135,13 @@ class Decoder:
         if layer.qk_norm is not None:
             rotated = layer.qk_norm(rotated)
             q, k = rotated.split_with_sizes(self._split[:2], 1)
-        self._rotary.rotate_(rotated, rotation)
+        rotate_(rotated, rotation)
         return attention.attend(number, q, k, v)
+
+
+def _added(linear: Linear, y: Tensor, norm: RMSNorm | None, x: Tensor) -> Tensor:
+    """The product of `y`, normalized if need be, added to `x`."""
+    return linear.plus(y, x) if norm is None else x + norm(linear(y))
 
 
 def _rotating(

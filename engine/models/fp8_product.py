@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from engine.errors import ModelLoadError
+from engine.models.activation import Activation
 from engine.models.layer_weights import Projection
-from engine.models.triton_layers import silu_mul
+from engine.models.triton_layers import gated
 from engine.models.triton_quantize import LARGEST, quantize_rows
 from engine.models.triton_thin import Norm, thin_gated, thin_product
 
@@ -58,11 +59,11 @@ class Fp8Product:
         )
         return y if residual is None else residual.add_(y)
 
-    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+    def gated(self, x: Tensor, norm: Norm | None, activation: Activation) -> Tensor:
         """See `Product`."""
         if len(x) == 1:
-            return thin_gated(x, self._weight, self._bias, norm, scale=self._scale)
-        return silu_mul(self(x, norm))
+            return thin_gated(x, self._weight, self._bias, norm, activation, scale=self._scale)
+        return gated(self(x, norm), activation)
 
 
 def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,15 +19,18 @@ class Projection(NamedTuple):
 class LayerWeights:
     """`qkv` is queries, keys and values in one product: one pass over the input.
 
-    Gains of norms are `[hidden]`; `qk_norm` is `[heads + kv_heads, head_dim]`, the gain of every
-    query head, then of every key head, or None where heads are not normalized.
+    Gains of norms are float32 `[hidden]`; `qk_norm` is `[heads + kv_heads, head_dim]`, the gain of
+    every query head, then of every key head. They are None where nothing is normalized: heads, or
+    what attention and MLP give before it is added.
     """
 
     attention_norm: Tensor
     qkv: Projection
     qk_norm: Tensor | None
     output: Projection
+    attention_post_norm: Tensor | None
     mlp_norm: Tensor
     gate: Projection
     up: Projection
     down: Projection
+    mlp_post_norm: Tensor | None

@@ -9,6 +9,7 @@ Knows nothing of attention or weights files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,8 @@ from engine.models.rope import RopeSpec, rotation_tables
 class RMSNorm:
     """`x / sqrt(mean(x^2) + eps) * gain` over the last dimension (arXiv 1910.07467).
 
-    `gain` is `[size]`, or `[heads, size]` to norm `[rows, heads, size]` with a gain per head.
+    `gain` is float32 `[size]`, or `[heads, size]` to norm `[rows, heads, size]` with a gain per
+    head.
     """
 
     def __init__(self, gain: Tensor, eps: float) -> None:
@@ -32,14 +34,14 @@ class RMSNorm:
         # gain. `mean` is the one expensive call on a CPU.
         self._sum_gain = gain * self._size**0.5
         self._sum_eps = eps * self._size
-        self._by_sum = gain.device.type == "cpu" and gain.dtype == torch.float32
+        self._on_cpu = gain.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: `[rows, ..., size]`, contiguous; returns a new tensor of the same shape."""
-        if self._by_sum:
+        if self._on_cpu and x.dtype == torch.float32:
             scale = (x * x).sum(-1, keepdim=True).add_(self._sum_eps).rsqrt_()
             return (x * scale).mul_(self._sum_gain)
-        return functional.rms_norm(x, (self._size,), None, self._eps) * self._gain
+        return (functional.rms_norm(x, (self._size,), None, self._eps) * self._gain).to(x.dtype)
 
 
 class Rotation(NamedTuple):
@@ -50,7 +52,7 @@ class Rotation(NamedTuple):
 
 
 class RotaryEmbedding:
-    """Rotates pairs (i, i + head_dim / 2) of a head by position (RoFormer, arXiv 2104.09864)."""
+    """Angles that turn pairs (i, i + head_dim / 2) of a head (RoFormer, arXiv 2104.09864)."""
 
     def __init__(
         self, rope: RopeSpec, head_dim: int, max_len: int, dtype: torch.dtype, device: torch.device
@@ -59,15 +61,63 @@ class RotaryEmbedding:
         # The minus of the rotated first half sits in the table, so that applying has no negation.
         table = torch.stack((torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)), 1)
         self.table = table.to(device, dtype)  # [max_len, 2, head_dim]
-        self._half = head_dim // 2
 
     def prepare(self, positions: Tensor) -> Rotation:
         """Fetch the angles of `positions` `[tokens]` int64 once, for all layers."""
         cos, sin = self.table.index_select(0, positions).unsqueeze(2).unbind(1)
         return Rotation(cos, sin)
 
-    def rotate_(self, heads: Tensor, rotation: Rotation) -> Tensor:
-        """Rotate `[tokens, heads, head_dim]` in place."""
-        tokens, count, size = heads.shape
-        swapped = heads.view(tokens, count, 2, self._half).flip(2).view(tokens, count, size)
-        return heads.mul_(rotation.cos).add_(swapped.mul_(rotation.sin))
+
+def rotate_(heads: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate `[tokens, heads, head_dim]` in place."""
+    tokens, count, size = heads.shape
+    swapped = heads.view(tokens, count, 2, size // 2).flip(2).view(tokens, count, size)
+    return heads.mul_(rotation.cos).add_(swapped.mul_(rotation.sin))
+
+
+class LayerRotations:
+    """The rotation of each layer; layers that rotate alike share their tables."""
+
+    def __init__(
+        self,
+        ropes: Sequence[RopeSpec],
+        head_dim: int,
+        max_len: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """`ropes` has one entry per layer; see `RotaryEmbedding`."""
+        distinct = list(dict.fromkeys(ropes))
+        self._distinct = [
+            RotaryEmbedding(rope, head_dim, max_len, dtype, device) for rope in distinct
+        ]
+        self._of_layer = [distinct.index(rope) for rope in ropes]
+
+    @property
+    def tables(self) -> list[Tensor]:
+        """One per layer, `[max_len, 2, head_dim]`."""
+        return [self._distinct[number].table for number in self._of_layer]
+
+    def prepare(self, positions: Tensor) -> list[Rotation]:
+        """One per layer; see `RotaryEmbedding.prepare`."""
+        prepared = [rotary.prepare(positions) for rotary in self._distinct]
+        return [prepared[number] for number in self._of_layer]
+
+
+def soft_cap_(x: Tensor, cap: float | None) -> Tensor:
+    """`cap tanh(x / cap)` in place (Gemma 2, arXiv 2408.00118); as it is without a cap."""
+    return x if cap is None else x.div_(cap).tanh_().mul_(cap)
+
+
+class Embedding:
+    """Rows of a table, scaled."""
+
+    def __init__(self, table: Tensor, scale: float) -> None:
+        """table: `[vocabulary, hidden]`; `scale` is rounded to its dtype, as in training."""
+        self._table = table
+        self._scale = torch.tensor(scale, dtype=table.dtype).item()
+
+    def __call__(self, token_ids: Tensor) -> Tensor:
+        """`[tokens, hidden]`, new."""
+        rows = self._table.index_select(0, token_ids)
+        return rows if self._scale == 1 else rows.mul_(self._scale)

@@ -2,9 +2,9 @@
 
 On a CPU, oneDNN multiplies by weights that were packed once. Packed for about 32 rows, its kernels
 give each row the same bits whatever the number of rows, which no other BLAS at hand does; the
-fused forms also keep vectorized and scalar tails of `silu` from differing. Elsewhere plain torch.
-Only the CPU side is exercised by this project's tests; the CUDA side has the same interface and
-is the plain torch one.
+fused forms also keep vectorized and scalar tails of an activation alike. Elsewhere plain torch.
+Only the CPU side is exercised by this project's tests; the CUDA side has the same interface and is
+the plain torch one.
 
 Knows nothing of decoders.
 """
@@ -18,11 +18,24 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.models.activation import Activation
+
 _PACKED_FOR_ROWS = 32
 """The row count that oneDNN lays weights out for. Laid out for 1, results depend on the rows."""
 
 _CHUNK_ROWS = 32
 """Rows of one product where only a constant shape can keep results alike."""
+
+_POINTWISE: dict[Activation, tuple[str, str]] = {
+    "silu": ("swish", ""),
+    "gelu_tanh": ("gelu", "tanh"),
+}
+"""What oneDNN's fused forms call them: operation and algorithm."""
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """By plain torch."""
+    return functional.silu(x) if activation == "silu" else functional.gelu(x, approximate="tanh")
 
 
 class Linear(Protocol):
@@ -33,8 +46,8 @@ class Linear(Protocol):
         """`y`."""
         ...
 
-    def silu(self, x: Tensor) -> Tensor:
-        """`y * sigmoid(y)`."""
+    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+        """`y`, activated."""
         ...
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
@@ -89,8 +102,9 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         return self._unary(x, self._weight, self._bias, "none", [], "")
 
-    def silu(self, x: Tensor) -> Tensor:
-        return self._unary(x, self._weight, self._bias, "swish", [], "")
+    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+        name, algorithm = _POINTWISE[activation]
+        return self._unary(x, self._weight, self._bias, name, [], algorithm)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         return self._binary(x, other, self._weight, self._bias, "mul")
@@ -109,8 +123,8 @@ class PlainLinear:
     def __call__(self, x: Tensor) -> Tensor:
         return functional.linear(x, self._weight, self._bias)
 
-    def silu(self, x: Tensor) -> Tensor:
-        return functional.silu(self(x))
+    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+        return activate(self(x), activation)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
         return self(x).mul_(other)
@@ -128,8 +142,9 @@ class ChunkedLinear(PlainLinear):
     def __call__(self, x: Tensor) -> Tensor:
         return self._in_chunks(x, super().__call__)
 
-    def silu(self, x: Tensor) -> Tensor:
-        return self._in_chunks(x, lambda chunk: functional.silu(PlainLinear.__call__(self, chunk)))
+    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+        multiply = super().__call__
+        return self._in_chunks(x, lambda chunk: activate(multiply(chunk), activation))
 
     @staticmethod
     def _in_chunks(x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.attention.backend import StepAttention
 from engine.attention.native import NativeStepAttention
 from engine.models.layer_weights import LayerWeights, Projection
-from engine.models.layers import RotaryEmbedding
+from engine.models.layers import soft_cap_
 from engine.models.spec import ModelSpec
 from engine.native.kernels import DTYPES, LANES, Kernels, Layer, Model
 from engine.native.packing import PackedWeights, in_turn
@@ -26,21 +26,31 @@ def can_decode(spec: ModelSpec, dtype: torch.dtype) -> bool:
 class NativeLayer:
     """One layer, packed."""
 
-    def __init__(self, weights: LayerWeights, *, int8: bool) -> None:
+    def __init__(self, weights: LayerWeights, angles: Tensor, *, int8: bool) -> None:
+        """angles: `[positions, 2, head_dim]`, see `RotaryEmbedding`."""
         self._qkv = PackedWeights(*weights.qkv, int8=int8)
         self._output = PackedWeights(*weights.output, int8=int8)
         self._gate_up = PackedWeights(*_joined(weights.gate, weights.up), int8=int8)
         self._down = PackedWeights(*weights.down, int8=int8)
-        self._norms = (weights.attention_norm, weights.mlp_norm, weights.qk_norm)
-        attention_norm, mlp_norm, qk_norm = self._norms
+        gains = (
+            weights.attention_norm,
+            weights.qk_norm,
+            weights.attention_post_norm,
+            weights.mlp_norm,
+            weights.mlp_post_norm,
+        )
+        self._kept_alive = (gains, angles)
         self.c_layer = Layer(
-            attention_norm.data_ptr(),
+            weights.attention_norm.data_ptr(),
             self._qkv.linear,
-            None if qk_norm is None else qk_norm.data_ptr(),
+            _pointer(weights.qk_norm),
             self._output.linear,
-            mlp_norm.data_ptr(),
+            _pointer(weights.attention_post_norm),
+            weights.mlp_norm.data_ptr(),
             self._gate_up.linear,
             self._down.linear,
+            _pointer(weights.mlp_post_norm),
+            angles.data_ptr(),
         )
 
 
@@ -56,23 +66,24 @@ class NativeDecoder:
         layers: list[NativeLayer],
         norm: Tensor,
         head: Tensor,
-        rotary: RotaryEmbedding,
         int8: bool,
     ) -> None:
         self._kernels = kernels
         self._hidden_size = spec.hidden_size
         self._dtype = embedding.dtype
         self._head = PackedWeights(head, None, int8=int8)
-        self._tensors = (embedding, norm, rotary.table, layers)  # kept alive
+        self._logit_cap = spec.logit_cap
+        self._kept_alive = (embedding, norm, layers)
         self._model = Model(
             (Layer * len(layers))(*(layer.c_layer for layer in layers)),
             embedding.data_ptr(),
             norm.data_ptr(),
-            rotary.table.data_ptr(),
             len(layers),
             spec.hidden_size,
             spec.intermediate_size,
             spec.rms_norm_eps,
+            torch.tensor(spec.embedding_scale, dtype=embedding.dtype).item(),
+            spec.activation == "gelu_tanh",
         )
 
     def forward(self, token_ids: Tensor, positions: Tensor, attention: StepAttention) -> Tensor:
@@ -84,7 +95,11 @@ class NativeDecoder:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Decoder.logits`."""
-        return self._kernels.linear(self._head.linear, hidden)
+        return soft_cap_(self._kernels.linear(self._head.linear, hidden), self._logit_cap)
+
+
+def _pointer(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 def _joined(gate: Projection, up: Projection) -> Projection:

@@ -66,17 +66,27 @@ class RopeSpec:
     magnitude: float = 1.0
 
 
-def read_rope(config: ConfigFile, max_position_embeddings: int) -> RopeSpec:
-    """Read `rope_parameters`, or the older `rope_theta` with `rope_scaling`.
+def read_rope(
+    config: ConfigFile, max_position_embeddings: int, *, theta: float = 10_000.0
+) -> RopeSpec:
+    """Read `rope_parameters`, or the older `rope_theta` with `rope_scaling`; `theta` is what an
+    absent one means.
 
     Raises:
         ModelLoadError: a kind or a key of rotary embedding that is not supported.
     """
-    theta = config.get_or("rope_theta", 10_000.0)
+    theta = config.get_or("rope_theta", theta)
     section = config.section("rope_scaling") or config.section("rope_parameters")
     if section is None:
         _refuse_partial(config)
         return RopeSpec(theta=theta)
+    return read_rope_section(config, section, theta, max_position_embeddings)
+
+
+def read_rope_section(
+    config: ConfigFile, section: ConfigFile, theta: float, max_position_embeddings: int
+) -> RopeSpec:
+    """Read one object of rotary parameters; see `read_rope`."""
     _refuse_partial(config, section)
     theta = section.get_or("rope_theta", theta)
     kind = section.get("rope_type", str) or section.get_or("type", "default")
@@ -96,12 +106,12 @@ def read_rope(config: ConfigFile, max_position_embeddings: int) -> RopeSpec:
     )
     match kind:
         case "linear":
-            return RopeSpec("linear", theta, _factor(section))
+            return RopeSpec("linear", theta, section.positive("factor"))
         case "llama3":
             return RopeSpec(
                 "llama3",
                 theta,
-                _factor(section),
+                section.positive("factor"),
                 original,
                 low_freq_factor=section.need("low_freq_factor", float),
                 high_freq_factor=section.need("high_freq_factor", float),
@@ -116,7 +126,7 @@ def _read_yarn(
     section: ConfigFile, theta: float, original: int, max_position_embeddings: int
 ) -> RopeSpec:
     has_factor = section.get("factor", float) is not None
-    factor = _factor(section) if has_factor else max_position_embeddings / original
+    factor = section.positive("factor") if has_factor else max_position_embeddings / original
     return RopeSpec(
         "yarn",
         theta,
@@ -139,13 +149,6 @@ def _yarn_magnitude(section: ConfigFile, factor: float) -> float:
     if mscale and all_dim:
         return (mscale * growth + 1.0) / (all_dim * growth + 1.0)
     return growth + 1.0
-
-
-def _factor(section: ConfigFile) -> float:
-    factor = section.need("factor", float)
-    if factor <= 0:
-        raise ModelLoadError(f"{section.source}: `factor` should be positive, is {factor}.")
-    return factor
 
 
 def _refuse_partial(*sections: ConfigFile) -> None:

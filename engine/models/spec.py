@@ -6,16 +6,17 @@ decoder computes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 
 from engine.errors import ModelLoadError
+from engine.models.activation import ACTIVATIONS, Activation
 from engine.models.config_file import ConfigFile
 from engine.models.families import FAMILIES
-from engine.models.families.traits import Family
-from engine.models.rope import RopeSpec, read_rope
+from engine.models.families.traits import Family, Traits
+from engine.models.rope import RopeSpec
 
 _DTYPES = {
     "float32": torch.float32,
@@ -25,10 +26,10 @@ _DTYPES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(Traits):
     """Everything that distinguishes one decoder from another.
 
-    Sizes are in elements; `layer_windows` has one entry per layer, in tokens, None sees all;
+    Sizes are in elements; `rope` is that of layers that see all, `window_rope` that of the others;
     `dtype` is what the checkpoint was saved in; `eos_token_ids` may be empty.
     """
 
@@ -41,17 +42,21 @@ class ModelSpec:
     num_kv_heads: int
     head_dim: int
     rms_norm_eps: float
+    activation: Activation
     rope: RopeSpec
+    window_rope: RopeSpec
     max_position_embeddings: int
-    layer_windows: tuple[int | None, ...]
     tie_word_embeddings: bool
-    qkv_bias: bool
-    output_bias: bool
-    mlp_bias: bool
-    qk_norm: bool
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     dtype: torch.dtype
+
+    @property
+    def layer_ropes(self) -> tuple[RopeSpec, ...]:
+        """One per layer."""
+        return tuple(
+            self.rope if window is None else self.window_rope for window in self.layer_windows
+        )
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         """Bytes that keys and values of one token take in all layers."""
@@ -71,12 +76,14 @@ def load_spec(model_dir: Path) -> ModelSpec:
         raise ModelLoadError(
             f"Models of type '{name}' are not supported (supported: {', '.join(FAMILIES)})."
         )
-    _refuse_what_is_not_computed(config)
+    _refuse_quantized(config)
     num_layers = config.size("num_hidden_layers")
     traits = family.read(config, num_layers)
     num_heads, num_kv_heads, head_dim = _heads(config, family)
     max_positions = config.size("max_position_embeddings")
+    ropes = family.read_ropes(config, max_positions)
     return ModelSpec(
+        **{field.name: getattr(traits, field.name) for field in fields(traits)},
         family=name,
         vocab_size=config.size("vocab_size"),
         hidden_size=config.size("hidden_size"),
@@ -86,26 +93,28 @@ def load_spec(model_dir: Path) -> ModelSpec:
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
         rms_norm_eps=config.get_or("rms_norm_eps", 1e-6),
-        rope=read_rope(config, max_positions),
+        activation=_activation(config, family),
+        rope=ropes.full,
+        window_rope=ropes.windowed,
         max_position_embeddings=max_positions,
-        layer_windows=traits.layer_windows,
-        tie_word_embeddings=config.get_or("tie_word_embeddings", False),
-        qkv_bias=traits.qkv_bias,
-        output_bias=traits.output_bias,
-        mlp_bias=traits.mlp_bias,
-        qk_norm=traits.qk_norm,
+        tie_word_embeddings=config.get_or("tie_word_embeddings", family.tie_word_embeddings),
         bos_token_id=config.get("bos_token_id", int),
         eos_token_ids=_eos_token_ids(model_dir, config),
         dtype=_dtype(config),
     )
 
 
-def _refuse_what_is_not_computed(config: ConfigFile) -> None:
-    activation = config.get_or("hidden_act", "silu")
-    if activation not in {"silu", "swish"}:
+def _activation(config: ConfigFile, family: Family) -> Activation:
+    name = config.get_or(family.activation_key, family.activation)
+    if name not in ACTIVATIONS:
         raise ModelLoadError(
-            f"{config.source}: activation '{activation}' is not supported (supported: silu)."
+            f"{config.source}: activation '{name}' is not supported "
+            f"(supported: {', '.join(ACTIVATIONS)})."
         )
+    return ACTIVATIONS[name]
+
+
+def _refuse_quantized(config: ConfigFile) -> None:
     quantized = config.section("quantization_config")
     if quantized is not None:
         method = quantized.get_or("quant_method", "unknown")

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from engine.attention.backend import RotatingStepAttention
 from engine.models.layer_weights import LayerWeights, Projection
-from engine.models.layers import RotaryEmbedding
+from engine.models.layers import Embedding, LayerRotations
 from engine.models.spec import ModelSpec
-from engine.models.triton_layers import rms_norm
+from engine.models.triton_layers import rms_norm, soft_cap_
 from engine.models.triton_products import Product, make_product
 from engine.models.triton_thin import Norm
 from engine.models.weights import open_weights
@@ -31,13 +31,21 @@ class TritonLayer:
         def product(projection: Projection) -> Product:
             return make_product(projection, batch_invariant=batch_invariant, fp8=fp8)
 
-        self.attention_norm = Norm(weights.attention_norm, eps)
+        def gain(exact: Tensor | None) -> Tensor | None:
+            return None if exact is None else _narrowed(exact, weights.qkv.weight.dtype)
+
+        def norm(exact: Tensor) -> Norm:
+            return Norm(_narrowed(exact, weights.qkv.weight.dtype), eps)
+
+        self.attention_norm = norm(weights.attention_norm)
         self.qkv = product(weights.qkv)
-        self.qk_norm = weights.qk_norm
+        self.qk_norm = gain(weights.qk_norm)
         self.output = product(weights.output)
-        self.mlp_norm = Norm(weights.mlp_norm, eps)
+        self.attention_post_norm = gain(weights.attention_post_norm)
+        self.mlp_norm = norm(weights.mlp_norm)
         self.gate_up = product(_joined(weights.gate, weights.up))
         self.down = product(weights.down)
+        self.mlp_post_norm = gain(weights.mlp_post_norm)
 
 
 class TritonDecoder:
@@ -51,14 +59,14 @@ class TritonDecoder:
         layers: list[TritonLayer],
         norm: Tensor,
         head: Product,
-        rotary: RotaryEmbedding,
+        rotations: LayerRotations,
     ) -> None:
-        self._embedding = embedding
+        self._spec = spec
+        self._embedding = Embedding(embedding, spec.embedding_scale)
         self._layers = layers
-        self._norm = norm
-        self._eps = spec.rms_norm_eps
+        self._norm = _narrowed(norm, embedding.dtype)
         self._head = head
-        self._rotary = rotary
+        self._rotations = rotations
         self._heads = (spec.num_heads + 2 * spec.num_kv_heads, spec.head_dim)
 
     @torch.inference_mode()
@@ -66,21 +74,29 @@ class TritonDecoder:
         self, token_ids: Tensor, positions: Tensor, attention: RotatingStepAttention
     ) -> Tensor:
         """See `Decoder.forward`; ids and positions may be int32."""
-        eps = self._eps
-        x = self._embedding.index_select(0, token_ids)
-        cos, sin = self._rotary.prepare(positions)
+        eps, activation = self._spec.rms_norm_eps, self._spec.activation
+        x = self._embedding(token_ids)
+        rotations = self._rotations.prepare(positions)
         for number, layer in enumerate(self._layers):
             heads = layer.qkv(x, layer.attention_norm).view(-1, *self._heads)
+            cos, sin = rotations[number]
             attended = attention.attend_rotating(number, heads, cos, sin, layer.qk_norm, eps)
-            x = layer.output(attended, residual=x)
-            x = layer.down(layer.gate_up.gated(x, layer.mlp_norm), residual=x)
+            x = self._added(layer.output, attended, layer.attention_post_norm, x)
+            gated = layer.gate_up.gated(x, layer.mlp_norm, activation)
+            x = self._added(layer.down, gated, layer.mlp_post_norm, x)
         return rms_norm(x, self._norm, eps)
+
+    def _added(self, product: Product, y: Tensor, gain: Tensor | None, x: Tensor) -> Tensor:
+        """The product of `y`, normalized if there is a gain, added to `x`."""
+        if gain is None:
+            return product(y, residual=x)
+        return rms_norm(product(y), gain, self._spec.rms_norm_eps, residual=x)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
         """Rows of `forward`'s result `[rows, hidden_size]` to `[rows, vocab_size]`, in the model's
         dtype: widening them for all of a vocabulary is left to whoever needs it."""
-        return self._head(hidden)
+        return soft_cap_(self._head(hidden), self._spec.logit_cap)
 
 
 def load_triton_decoder(
@@ -111,8 +127,14 @@ def load_triton_decoder(
             layers=layers,
             norm=reader.final_norm(),
             head=make_product(head, batch_invariant=batch_invariant, fp8=False),
-            rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
+            rotations=LayerRotations(spec.layer_ropes, spec.head_dim, max_model_len, dtype, device),
         )
+
+
+def _narrowed(gain: Tensor, dtype: torch.dtype) -> Tensor:
+    """In the dtype of what it multiplies, where that holds it: kernels then read both alike."""
+    narrow = gain.to(dtype)
+    return narrow if torch.equal(narrow.float(), gain) else gain
 
 
 def _joined(gate: Projection, up: Projection) -> Projection:

@@ -12,12 +12,42 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.dependent_launch import chained, follow, lead
+from engine.models.activation import GELU_CUBIC, GELU_LINEAR, Activation
 
-_COLUMNS = 1024  # of one program of `silu_mul`: eight bfloat16 for each thread of four warps
+_COLUMNS = 1024
+"""Of one program of an elementwise kernel: eight bfloat16 for each thread of four warps."""
+
+_LINEAR = tl.constexpr(GELU_LINEAR)
+_CUBIC = tl.constexpr(GELU_CUBIC)
 
 
 @triton.jit
-def _rms_norm(x, gain, out, eps, SIZE: tl.constexpr, TILE: tl.constexpr, CHAINED: tl.constexpr):
+def activated(x, GELU: tl.constexpr):
+    """SiLU, or the approximation of GELU; see `engine.models.activation`. Bounded, as here and
+    below what is beyond is past the last bit: an overflow would tell nothing more."""
+    inner = x
+    if GELU:
+        inner = x * (_LINEAR + _CUBIC * x * x)
+    return x / (1 + tl.exp(tl.minimum(-inner, 80.0)))
+
+
+@triton.jit
+def capped(x, CAP: tl.constexpr):
+    """`CAP tanh(x / CAP)`, a soft cap."""
+    return CAP * (2 / (1 + tl.exp(tl.minimum(x * (-2 / CAP), 80.0))) - 1)
+
+
+@triton.jit
+def _rms_norm(
+    x,
+    gain,
+    residual,
+    out,
+    eps,
+    SIZE: tl.constexpr,
+    TILE: tl.constexpr,
+    CHAINED: tl.constexpr,
+):
     lead(CHAINED)
     follow(CHAINED)
     row = tl.program_id(0).to(tl.int64) * SIZE
@@ -26,11 +56,21 @@ def _rms_norm(x, gain, out, eps, SIZE: tl.constexpr, TILE: tl.constexpr, CHAINED
     values = tl.load(x + row + column, mask=inside, other=0.0).to(tl.float32)
     scale = tl.rsqrt(tl.sum(values * values) / SIZE + eps)
     gains = tl.load(gain + column, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row + column, values * scale * gains, mask=inside)
+    values *= scale * gains
+    if residual is not None:
+        values += tl.load(residual + row + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + row + column, values, mask=inside)
 
 
 @triton.jit
-def _silu_mul(gate_up, out, WIDE: tl.constexpr, TILE: tl.constexpr, CHAINED: tl.constexpr):
+def _gated(
+    gate_up,
+    out,
+    GELU: tl.constexpr,
+    WIDE: tl.constexpr,
+    TILE: tl.constexpr,
+    CHAINED: tl.constexpr,
+):
     lead(CHAINED)
     follow(CHAINED)
     row = tl.program_id(0).to(tl.int64)
@@ -38,27 +78,49 @@ def _silu_mul(gate_up, out, WIDE: tl.constexpr, TILE: tl.constexpr, CHAINED: tl.
     inside = column < WIDE
     gate = tl.load(gate_up + row * 2 * WIDE + column, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(gate_up + row * 2 * WIDE + WIDE + column, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row * WIDE + column, gate / (1 + tl.exp(-gate)) * up, mask=inside)
+    tl.store(out + row * WIDE + column, activated(gate, GELU) * up, mask=inside)
 
 
-def rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
-    """`x / sqrt(mean(x^2) + eps) * gain` (arXiv 1910.07467).
+@triton.jit
+def _soft_cap(x, size, CAP: tl.constexpr, TILE: tl.constexpr, CHAINED: tl.constexpr):
+    lead(CHAINED)
+    follow(CHAINED)
+    place = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    inside = place < size
+    values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    tl.store(x + place, capped(values, CAP), mask=inside)
 
-    x: `[rows, size]`, contiguous; gain: `[size]`. Returns a new tensor like x.
+
+def rms_norm(x: Tensor, gain: Tensor, eps: float, residual: Tensor | None = None) -> Tensor:
+    """`x / sqrt(mean(x^2) + eps) * gain + residual` (arXiv 1910.07467).
+
+    x, residual: `[rows, size]`, contiguous; gain: `[size]`. Returns a new tensor like x.
     """
     rows, size = x.shape
     out = torch.empty_like(x)
     tile = triton.next_power_of_2(size)
     warps = 4 if tile <= 2048 else 8
-    _rms_norm[(rows,)](x, gain, out, eps, SIZE=size, TILE=tile, num_warps=warps, **chained(x))
+    _rms_norm[(rows,)](
+        x, gain, residual, out, eps, SIZE=size, TILE=tile, num_warps=warps, **chained(x)
+    )
     return out
 
 
-def silu_mul(gate_up: Tensor) -> Tensor:
-    """`silu(gate) * up` of `[rows, 2 * wide]`, the gates first, contiguous: `[rows, wide]`."""
+def gated(gate_up: Tensor, activation: Activation) -> Tensor:
+    """`activation(gate) * up` of contiguous `[rows, 2 * wide]`, the gates first: `[rows, wide]`."""
     rows, both = gate_up.shape
     wide = both // 2
     out = gate_up.new_empty(rows, wide)
     grid = (rows, triton.cdiv(wide, _COLUMNS))
-    _silu_mul[grid](gate_up, out, WIDE=wide, TILE=_COLUMNS, **chained(gate_up))
+    gelu = activation == "gelu_tanh"
+    _gated[grid](gate_up, out, GELU=gelu, WIDE=wide, TILE=_COLUMNS, **chained(gate_up))
     return out
+
+
+def soft_cap_(x: Tensor, cap: float | None) -> Tensor:
+    """`cap tanh(x / cap)` in place, rounded once (Gemma 2, arXiv 2408.00118); as it is without a
+    cap. x: contiguous."""
+    if cap is not None:
+        grid = (triton.cdiv(x.numel(), _COLUMNS),)
+        _soft_cap[grid](x, x.numel(), CAP=cap, TILE=_COLUMNS, **chained(x))
+    return x

@@ -12,9 +12,10 @@ from typing import Protocol
 from torch import Tensor
 from torch.nn import functional
 
+from engine.models.activation import Activation
 from engine.models.fp8_product import Fp8Product
 from engine.models.layer_weights import Projection
-from engine.models.triton_layers import rms_norm, silu_mul
+from engine.models.triton_layers import gated, rms_norm
 from engine.models.triton_linear import linear
 from engine.models.triton_thin import Norm, thin_gated, thin_product
 
@@ -28,8 +29,8 @@ class Product(Protocol):
         """Plus `residual` `[rows, out]`, which may be overwritten. Returns `[rows, out]`."""
         ...
 
-    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
-        """`silu(gate) * up` where the first half of the outputs are gates: `[rows, out / 2]`."""
+    def gated(self, x: Tensor, norm: Norm | None, activation: Activation) -> Tensor:
+        """`activation(gate) * up`, the first half of the outputs being gates: `[rows, out / 2]`."""
         ...
 
 
@@ -64,11 +65,11 @@ class LibraryProduct:
         y = functional.linear(x, self._weight, self._bias)
         return y if residual is None else y.add_(residual)
 
-    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+    def gated(self, x: Tensor, norm: Norm | None, activation: Activation) -> Tensor:
         """See `Product`."""
         if len(x) == 1:
-            return thin_gated(x, self._weight, self._bias, norm)
-        return silu_mul(self(x, norm))
+            return thin_gated(x, self._weight, self._bias, norm, activation)
+        return gated(self(x, norm), activation)
 
 
 class InvariantProduct:
@@ -84,9 +85,9 @@ class InvariantProduct:
         """See `Product`."""
         return linear(_normed(x, norm), self._weight, self._bias, residual)
 
-    def gated(self, x: Tensor, norm: Norm | None = None) -> Tensor:
+    def gated(self, x: Tensor, norm: Norm | None, activation: Activation) -> Tensor:
         """See `Product`."""
-        return silu_mul(self(x, norm))
+        return gated(self(x, norm), activation)
 
 
 def _normed(x: Tensor, norm: Norm | None) -> Tensor:

@@ -18,6 +18,8 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.dependent_launch import chained, follow, lead
+from engine.models.activation import Activation
+from engine.models.triton_layers import activated
 
 
 class _Tile(NamedTuple):
@@ -63,7 +65,7 @@ def thin_product(
     """
     columns = weight.shape[0]
     out = x.new_empty(1, columns)
-    _launch(x, weight, bias, scale, norm, residual, out, columns, gated=False)
+    _launch(x, weight, bias, scale, norm, residual, out, columns, None)
     return out
 
 
@@ -72,16 +74,17 @@ def thin_gated(
     weight: Tensor,
     bias: Tensor | None,
     norm: Norm | None,
+    activation: Activation,
     *,
     scale: Tensor | None = None,
 ) -> Tensor:
-    """`silu(gate) * up` of `norm(x) W^T * scale + bias`, whose first half are the gates.
+    """`activation(gate) * up` of `norm(x) W^T * scale + bias`, whose first half are the gates.
 
     x: `[1, in]`; weight: `[2 * wide, in]`; bias, scale: `[2 * wide]`. Returns `[1, wide]`.
     """
     wide = weight.shape[0] // 2
     out = x.new_empty(1, wide)
-    _launch(x, weight, bias, scale, norm, None, out, wide, gated=True)
+    _launch(x, weight, bias, scale, norm, None, out, wide, activation)
     return out
 
 
@@ -99,9 +102,9 @@ def _launch(
     residual: Tensor | None,
     out: Tensor,
     columns: int,
-    *,
-    gated: bool,
+    activation: Activation | None,
 ) -> None:
+    """With an activation, `weight` has as many gates, then as many values, as `columns`."""
     assert x.is_contiguous() and weight.is_contiguous()
     tile = _HEAD if columns >= _MANY_COLUMNS else _LAYER
     _thin[(triton.cdiv(columns, tile.columns),)](
@@ -115,7 +118,8 @@ def _launch(
         columns,
         x.shape[1],
         0.0 if norm is None else norm.eps,
-        GATED=gated,
+        GATED=activation is not None,
+        GELU=activation == "gelu_tanh",
         COLUMNS=tile.columns,
         DEPTH=tile.depth(x),
         VECTOR=_vector(x),
@@ -137,6 +141,7 @@ def _thin(
     depth,
     eps,
     GATED: tl.constexpr,
+    GELU: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
     VECTOR: tl.constexpr,
@@ -178,7 +183,7 @@ def _thin(
     total = _finished(tl.sum(sums, 1), root, column, inside, scale, bias)
     if GATED:
         up = _finished(tl.sum(up_sums, 1), root, columns + column, inside, scale, bias)
-        total = total / (1 + tl.exp(-total)) * up
+        total = activated(total, GELU) * up
     if residual is not None:
         total += tl.load(residual + column, inside, other=0.0).to(tl.float32)
     tl.store(out + column, total, inside)

@@ -18,7 +18,7 @@ from engine.errors import ModelLoadError
 from engine.models.checkpoint import Checkpoint
 from engine.models.decoder import Decoder, DecoderLayer
 from engine.models.layer_weights import LayerWeights, Projection
-from engine.models.layers import RMSNorm, RotaryEmbedding
+from engine.models.layers import LayerRotations, RMSNorm
 from engine.models.linear import make_linear
 from engine.models.native_decoder import NativeDecoder, NativeLayer
 from engine.models.spec import ModelSpec
@@ -58,7 +58,7 @@ def load_decoder(
             layers=layers,
             norm=RMSNorm(reader.final_norm(), spec.rms_norm_eps),
             head=make_linear(reader.head(embedding), None, batch_invariant=batch_invariant),
-            rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
+            rotations=LayerRotations(spec.layer_ropes, spec.head_dim, max_model_len, dtype, device),
         )
 
 
@@ -78,7 +78,11 @@ def load_native_decoder(
     """
     device = torch.device("cpu")
     with open_weights(model_dir, spec, dtype, device) as reader:
-        layers = [NativeLayer(weights, int8=int8) for weights in reader.layers(progress)]
+        rotations = LayerRotations(spec.layer_ropes, spec.head_dim, max_model_len, dtype, device)
+        layers = [
+            NativeLayer(weights, angles, int8=int8)
+            for weights, angles in zip(reader.layers(progress), rotations.tables, strict=True)
+        ]
         embedding = reader.embedding()
         return NativeDecoder(
             kernels,
@@ -87,7 +91,6 @@ def load_native_decoder(
             layers=layers,
             norm=reader.final_norm(),
             head=reader.head(embedding),
-            rotary=RotaryEmbedding(spec.rope, spec.head_dim, max_model_len, dtype, device),
             int8=int8,
         )
 
@@ -129,8 +132,8 @@ class WeightsReader:
         return self._tensor("model.embed_tokens.weight", spec.vocab_size, spec.hidden_size)
 
     def final_norm(self) -> Tensor:
-        """`[hidden_size]`."""
-        return self._tensor("model.norm.weight", self.spec.hidden_size)
+        """float32 `[hidden_size]`."""
+        return self._gain("model.norm", self.spec.hidden_size)
 
     def head(self, embedding: Tensor) -> Tensor:
         """The output layer: the embedding table itself where the two are tied."""
@@ -143,19 +146,36 @@ class WeightsReader:
         hidden, wide = spec.hidden_size, spec.intermediate_size
         attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
         queries = spec.num_heads * spec.head_dim
+        # One name for two places: before the MLP, unless there is a norm after attention.
+        after_attention = self._gain(f"{prefix}post_attention_layernorm", hidden)
         return LayerWeights(
-            attention_norm=self._tensor(f"{prefix}input_layernorm.weight", hidden),
+            attention_norm=self._gain(f"{prefix}input_layernorm", hidden),
             qkv=self._qkv(attention),
             qk_norm=self._qk_norm(attention) if spec.qk_norm else None,
             output=self._projection(f"{attention}o_proj", hidden, queries, biased=spec.output_bias),
-            mlp_norm=self._tensor(f"{prefix}post_attention_layernorm.weight", hidden),
+            attention_post_norm=after_attention if spec.post_norms else None,
+            mlp_norm=(
+                self._gain(f"{prefix}pre_feedforward_layernorm", hidden)
+                if spec.post_norms
+                else after_attention
+            ),
             gate=self._projection(f"{mlp}gate_proj", wide, hidden, biased=spec.mlp_bias),
             up=self._projection(f"{mlp}up_proj", wide, hidden, biased=spec.mlp_bias),
             down=self._projection(f"{mlp}down_proj", hidden, wide, biased=spec.mlp_bias),
+            mlp_post_norm=(
+                self._gain(f"{prefix}post_feedforward_layernorm", hidden)
+                if spec.post_norms
+                else None
+            ),
         )
 
     def _tensor(self, name: str, *shape: int) -> Tensor:
         return self.checkpoint.take(name, shape).to(self.device, self.dtype)
+
+    def _gain(self, name: str, size: int) -> Tensor:
+        """Of a norm, in float32: with an offset, half precision would not hold it."""
+        stored = self.checkpoint.take(f"{name}.weight", (size,))
+        return stored.to(self.device, torch.float32) + self.spec.gain_offset
 
     def _projection(self, name: str, out: int, into: int, *, biased: bool) -> Projection:
         weight = self._tensor(f"{name}.weight", out, into)
@@ -174,8 +194,8 @@ class WeightsReader:
 
     def _qk_norm(self, prefix: str) -> Tensor:
         spec = self.spec
-        query_gain = self._tensor(f"{prefix}q_norm.weight", spec.head_dim)
-        key_gain = self._tensor(f"{prefix}k_norm.weight", spec.head_dim)
+        query_gain = self._gain(f"{prefix}q_norm", spec.head_dim)
+        key_gain = self._gain(f"{prefix}k_norm", spec.head_dim)
         gains = [query_gain.expand(spec.num_heads, -1), key_gain.expand(spec.num_kv_heads, -1)]
         return torch.cat(gains)
 

@@ -43,8 +43,10 @@ void attend_rows(const Stretch& on, const T* keys, const T* values, const T* q,
     for (int r = 0; r < R; ++r) {
       Floats top = all(LOWEST);
       for (int u = 0; u < UNITS; ++u) {
-        const Floats seen = seen_scores(dot[r][u] * on.scale, u * LANES,
-                                        float(positions[r] - tile), on.window);
+        Floats scores = dot[r][u] * on.scale;
+        if (on.cap > 0) scores = capped(scores, on.cap);
+        const Floats seen =
+            seen_scores(scores, u * LANES, float(positions[r] - tile), on.window);
         store(score[r] + u * LANES, seen);
         top = larger(top, seen);
       }

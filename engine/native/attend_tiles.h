@@ -162,6 +162,12 @@ inline void mask_scores(float* scores, int rows, int64_t tile, const int64_t* po
     }
 }
 
+// Scales scores [16, KEYS] and caps them.
+inline void cap_scores(float* scores, int rows, float scale, float cap) {
+  for (int i = 0; i < rows * KEYS; i += LANES)
+    store(scores + i, capped(load(scores + i) * scale, cap));
+}
+
 // A unit's values of which only the first `count` are there, with zeros for the others.
 template <int DIM>
 const Bfloat* padded(const Bfloat* values, int64_t count, Bfloat* room) {
@@ -192,9 +198,10 @@ void attend_tile(const Stretch& on, const Bfloat* keys, const Bfloat* values, co
     const int64_t num_units = (seen + LANES - 1) / LANES;
     if (seen % LANES) v[num_units - 1] = padded<DIM>(v[num_units - 1], seen % LANES, room);
     score_tiles<DIM>(q, k, scores);
+    if (on.cap > 0) cap_scores(scores, rows, on.scale, on.cap);
     if (on.window > 0 || positions[0] < tile + KEYS - 1)  // rows are in the order of positions
       mask_scores(scores, rows, tile, positions, on.window);
-    state.weigh(scores, rows, on.scale * LOG2_E, weights);
+    state.weigh(scores, rows, (on.cap > 0 ? 1.0f : on.scale) * LOG2_E, weights);
     state.add_values(weights, v, num_units);
   }
   for (int r = 0; r < rows; ++r) {

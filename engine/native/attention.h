@@ -93,7 +93,7 @@ void run_split(const Plan& plan, const Task& task, int64_t split, const T* queri
   const int64_t newest = plan.step.positions[task.first_token + task.tokens - 1];
   const int64_t first = split * SPLIT, last = std::min<int64_t>(first + SPLIT, newest + 1);
   const Stretch on{{table, s.block_size, s.kv_heads, task.kv_head, DIM},
-                   first, last, plan.window, s.scale};
+                   first, last, plan.window, s.scale, s.cap};
   static thread_local std::vector<int64_t> positions;
   positions.resize(rows);
   for (int64_t row = 0; row < rows; ++row)

@@ -1,4 +1,4 @@
-// One step of a pre-norm decoder, from token ids to normalized hidden states, by one team of
+// One step of a decoder, from token ids to normalized hidden states, by one team of
 // threads: the order of operations is that of engine/models/decoder.py, its oracle.
 //
 // The sum of the residuals is float32, whatever the weights are. Rows are shared out among threads
@@ -13,23 +13,28 @@
 
 namespace {
 
+// Gains of norms are [hidden]; of heads, [heads + kv heads, dim]. Those of heads and of what
+// attention and MLP give may be null.
 struct Layer {
-  const void* attention_norm;  // [hidden]
+  const float* attention_norm;
   Linear qkv;
-  const void* qk_norm;  // [heads + kv heads, dim] or null
+  const float* qk_norm;
   Linear output;
-  const void* mlp_norm;  // [hidden]
-  Linear gate_up;        // units of gates and of values in turn
+  const float* attention_post_norm;
+  const float* mlp_norm;
+  Linear gate_up;  // units of gates and of values in turn
   Linear down;
+  const float* mlp_post_norm;
+  const void* angles;  // [positions, 2, dim]: cosines, and sines with the first half negated
 };
 
 struct Model {
   const Layer* layers;
   const void* embedding;  // [vocabulary, hidden]
-  const void* norm;       // [hidden]
-  const void* angles;     // [positions, 2, dim]: cosines, and sines with the first half negated
+  const float* norm;      // [hidden]
   int64_t num_layers, hidden, wide;
-  float eps;
+  float eps, embedding_scale;
+  int gelu;  // gates are activated by GELU's approximation, not by SiLU
 };
 
 // Keys and values of each layer, and the window it looks through (0: all keys).
@@ -39,32 +44,59 @@ struct Cache {
   const int64_t* windows;
 };
 
-template <class T, class Y>
-void rms_norm(const T* x, const Y* gain, Rows<Y> y, int64_t rows, float eps) {
+// 1 / sqrt(mean(x^2) + eps)
+inline float inverse_root(const float* x, int64_t size, float eps) {
+  Floats squares{};
+  for (int64_t i = 0; i < size; i += LANES) squares += load(x + i) * load(x + i);
+  return 1.0f / std::sqrt(sum(squares) / float(size) + eps);
+}
+
+template <class T>
+void rms_norm(const float* x, const float* gain, Rows<T> y, int64_t rows, float eps) {
   const int64_t size = y.size;
 #pragma omp for schedule(static)
   for (int64_t row = 0; row < rows; ++row) {
-    const T* from = x + row * size;
-    Floats squares{};
-    for (int64_t i = 0; i < size; i += LANES) squares += load(from + i) * load(from + i);
-    const float root = 1.0f / std::sqrt(sum(squares) / float(size) + eps);
+    const float* from = x + row * size;
+    const float root = inverse_root(from, size, eps);
     for (int64_t i = 0; i < size; i += LANES)
       store(y.at(row, i), load(from + i) * root * load(gain + i));
   }
 }
 
+// Adds the norm of `y` to `x`, both [rows, size].
+inline void add_norm(float* x, const float* y, const float* gain, int64_t rows, int64_t size,
+                     float eps) {
+#pragma omp for schedule(static)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float root = inverse_root(y + row * size, size, eps);
+    for (int64_t i = row * size; i < (row + 1) * size; i += LANES)
+      store(x + i, load(x + i) + load(y + i) * root * load(gain + i - row * size));
+  }
+}
+
 template <class T>
-void embed(const T* table, const int64_t* token_ids, float* x, int64_t rows, int64_t size) {
+void embed(const Model& m, const int64_t* token_ids, float* x, int64_t rows) {
+  const T* table = static_cast<const T*>(m.embedding);
 #pragma omp for schedule(static)
   for (int64_t row = 0; row < rows; ++row)
-    for (int64_t i = 0; i < size; i += LANES)
-      store(x + row * size + i, load(table + token_ids[row] * size + i));
+    for (int64_t i = 0; i < m.hidden; i += LANES)
+      store(x + row * m.hidden + i,
+            load(table + token_ids[row] * m.hidden + i) * m.embedding_scale);
+}
+
+// Adds a product to `x`, normalized first where there is a gain. `room` has the size of `x`.
+template <class T>
+void add_product(const Model& m, const Linear& w, Rows<T> y, const float* gain, float* x,
+                 float* room, int64_t rows) {
+  if (!gain) return linear(w, y, rows, 1, add_to(x, m.hidden));
+  linear(w, y, rows, 1, write_to(room, m.hidden));
+  add_norm(x, room, gain, rows, m.hidden, m.eps);
 }
 
 // What a step needs room for, kept for the next one.
 template <class T>
 struct Space {
-  Room<float> x;
+  Room<float> x, product;
   Room<T> normed, heads, attended, gated;
   AttentionSpace<T> attention;
 };
@@ -73,7 +105,7 @@ template <class T>
 Inputs inputs_of(const T* heads, const Model& m, const Layer& layer, const Shape& s,
                  const Step& step) {
   const int64_t keys = s.heads * s.dim, values = keys + s.kv_heads * s.dim;
-  const T* cosines = static_cast<const T*>(m.angles);
+  const T* cosines = static_cast<const T*>(layer.angles);
   return {heads,       heads + keys,       heads + values, values + s.kv_heads * s.dim,
           cosines,     cosines + s.dim,    2 * s.dim,      step.positions,
           layer.qk_norm, m.eps};
@@ -86,8 +118,9 @@ void forward(const Model& m, const Shape& s, const Step& step, const Cache& cach
   Space<T>& space = kept;  // the same for the whole team
   const int64_t tokens = step.tokens;
   grow(space.x, tokens * m.hidden);
+  if (m.num_layers && m.layers[0].mlp_post_norm) grow(space.product, tokens * m.hidden);
   grow(space.heads, tokens * (s.heads + 2 * s.kv_heads) * s.dim);
-  float* x = space.x.data();
+  float *x = space.x.data(), *product = space.product.data();
   T* heads = space.heads.data();
   const Rows<T> normed = product_rows(space.normed, tokens, m.hidden);
   const Rows<T> attended = product_rows(space.attended, tokens, s.heads * s.dim);
@@ -99,20 +132,20 @@ void forward(const Model& m, const Shape& s, const Step& step, const Cache& cach
   }
 #pragma omp parallel num_threads(s.threads)
   {
-    embed(static_cast<const T*>(m.embedding), token_ids, x, tokens, m.hidden);
+    embed<T>(m, token_ids, x, tokens);
     for (int64_t n = 0; n < m.num_layers; ++n) {
       const Layer& layer = m.layers[n];
-      rms_norm(x, static_cast<const T*>(layer.attention_norm), normed, tokens, m.eps);
+      rms_norm(x, layer.attention_norm, normed, tokens, m.eps);
       linear(layer.qkv, normed, tokens, 1, write_to(heads, layer.qkv.out));
       attend_any(plans.at(cache.windows[n]), space.attention,
                  inputs_of(heads, m, layer, s, step), static_cast<T*>(cache.keys[n]),
                  static_cast<T*>(cache.values[n]), attended);
-      linear(layer.output, attended, tokens, 1, add_to(x, m.hidden));
-      rms_norm(x, static_cast<const T*>(layer.mlp_norm), normed, tokens, m.eps);
-      linear(layer.gate_up, normed, tokens, 2, write_gated(gated));
-      linear(layer.down, gated, tokens, 1, add_to(x, m.hidden));
+      add_product(m, layer.output, attended, layer.attention_post_norm, x, product, tokens);
+      rms_norm(x, layer.mlp_norm, normed, tokens, m.eps);
+      linear(layer.gate_up, normed, tokens, 2, write_gated(gated, m.gelu));
+      add_product(m, layer.down, gated, layer.mlp_post_norm, x, product, tokens);
     }
-    rms_norm(x, static_cast<const T*>(m.norm), plain(hidden, m.hidden), tokens, m.eps);
+    rms_norm(x, m.norm, plain(hidden, m.hidden), tokens, m.eps);
   }
 }
 

@@ -11,7 +11,8 @@ constexpr int MAX_DIM = 256;
 
 struct Shape {
   int64_t heads, kv_heads, dim, block_size, threads;
-  float scale;
+  float scale;  // of scores
+  float cap;    // what is then a soft cap of theirs; 0: none
 };
 
 struct Step {
@@ -29,7 +30,7 @@ struct Inputs {
   const void *cos, *sin;  // null: positions are rotated in already
   int64_t angle_stride;
   const int64_t* angle_rows;  // [tokens], where a token's angles are; null: in the tokens' order
-  const void* gain;  // [heads + kv heads, dim]; null: heads are not normalized
+  const float* gain;  // [heads + kv heads, dim]; null: heads are not normalized
   float eps;
 };
 
@@ -40,7 +41,7 @@ void read_head(const Inputs& in, const T* from, int64_t token, int head, int dim
     Floats squares{};
     for (int i = 0; i < dim; i += LANES) squares += load(x + i) * load(x + i);
     const float root = 1.0f / std::sqrt(sum(squares) / dim + in.eps);
-    const T* gain = static_cast<const T*>(in.gain) + int64_t(head) * dim;
+    const float* gain = in.gain + int64_t(head) * dim;
     for (int i = 0; i < dim; i += LANES) store(x + i, load(x + i) * root * load(gain + i));
   }
   if (in.cos) {

@@ -28,6 +28,7 @@ class Shape(Structure):
         ("block_size", c_int64),
         ("threads", c_int64),
         ("scale", c_float),
+        ("cap", c_float),
     ]
 
 
@@ -64,16 +65,19 @@ class Linear(Structure):
 
 
 class Layer(Structure):
-    """One decoder layer."""
+    """One decoder layer; gains of norms are float32."""
 
     _fields_ = [
         ("attention_norm", c_void_p),
         ("qkv", Linear),
         ("qk_norm", c_void_p),
         ("output", Linear),
+        ("attention_post_norm", c_void_p),
         ("mlp_norm", c_void_p),
         ("gate_up", Linear),
         ("down", Linear),
+        ("mlp_post_norm", c_void_p),
+        ("angles", c_void_p),
     ]
 
 
@@ -84,11 +88,12 @@ class Model(Structure):
         ("layers", POINTER(Layer)),
         ("embedding", c_void_p),
         ("norm", c_void_p),
-        ("angles", c_void_p),
         ("num_layers", c_int64),
         ("hidden", c_int64),
         ("wide", c_int64),
         ("eps", c_float),
+        ("embedding_scale", c_float),
+        ("gelu", c_int),
     ]
 
 

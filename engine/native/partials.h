@@ -41,7 +41,7 @@ inline Floats seen_scores(Floats scores, int64_t from, float newest, int64_t win
 struct Stretch {
   Places places;
   int64_t first, last, window;
-  float scale;
+  float scale, cap;
 };
 
 }  // namespace

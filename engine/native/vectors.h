@@ -173,10 +173,19 @@ inline Floats reciprocal(Floats x) {
 #endif
 }
 
-// x / (1 + exp(-x)); bounded, as it is 0 far below and the reciprocal knows no infinity.
-inline Floats silu(Floats x) {
-  const Floats bounded = larger(x, all(-80.0f));
-  return bounded * reciprocal(exponential(-bounded) + 1.0f);
+// 1 / (1 + exp(-x)); bounded, as the reciprocal knows no infinity.
+inline Floats sigmoid(Floats x) { return reciprocal(exponential(-larger(x, all(-80.0f))) + 1.0f); }
+
+inline Floats silu(Floats x) { return larger(x, all(-80.0f)) * sigmoid(x); }
+
+// By its approximation: see engine/models/activation.py.
+inline Floats gelu_tanh(Floats x) {
+  return x * sigmoid(x * (1.59576912f + 0.0713548128f * x * x));
+}
+
+// cap * tanh(x / cap), a soft cap.
+inline Floats capped(Floats x, float cap) {
+  return cap * (2.0f * sigmoid(x * (2.0f / cap)) - 1.0f);
 }
 
 inline float exponential(float x) { return exponential(all(x))[0]; }

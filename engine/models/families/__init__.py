@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from engine.models.families import llama, mistral, qwen2, qwen3
+from engine.models.families import gemma, llama, mistral, qwen2, qwen3
 
 FAMILIES = MappingProxyType(
-    {"llama": llama.FAMILY, "mistral": mistral.FAMILY, "qwen2": qwen2.FAMILY, "qwen3": qwen3.FAMILY}
+    {
+        "gemma2": gemma.GEMMA2,
+        "gemma3_text": gemma.GEMMA3,
+        "llama": llama.FAMILY,
+        "mistral": mistral.FAMILY,
+        "qwen2": qwen2.FAMILY,
+        "qwen3": qwen3.FAMILY,
+    }
 )

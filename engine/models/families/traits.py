@@ -5,19 +5,29 @@ Knows nothing of the sizes that all of them spell alike; `engine.models.spec` re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engine.errors import ModelLoadError
 from engine.models.config_file import ConfigFile
+from engine.models.rope import RopeSpec, read_rope
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """How one model of the family differs from the plain decoder.
 
-    `layer_windows` has one entry per layer: how many tokens back, itself included, a token sees;
-    None sees all.
+    Attributes:
+        layer_windows: one entry per layer: how many tokens back, itself included, a token sees;
+            None sees all.
+        qkv_bias, output_bias, mlp_bias: which products have a bias.
+        qk_norm: queries and keys are normalized per head.
+        post_norms: what attention and MLP give is normalized before it is added.
+        gain_offset: added to the gain of every norm as it is stored.
+        embedding_scale: what embeddings are multiplied by on their way in.
+        attention_scale: of scores; None is one by the root of a head's size.
+        attention_cap, logit_cap: soft caps `c tanh(x / c)` of scores and of logits; None is none.
     """
 
     layer_windows: tuple[int | None, ...]
@@ -25,6 +35,25 @@ class Traits:
     output_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    post_norms: bool = False
+    gain_offset: float = 0.0
+    embedding_scale: float = 1.0
+    attention_scale: float | None = None
+    attention_cap: float | None = None
+    logit_cap: float | None = None
+
+
+class Ropes(NamedTuple):
+    """Rotary embeddings of the layers that see all, and of those with a window."""
+
+    full: RopeSpec
+    windowed: RopeSpec
+
+
+def one_rope(config: ConfigFile, max_position_embeddings: int) -> Ropes:
+    """The same for all layers."""
+    rope = read_rope(config, max_position_embeddings)
+    return Ropes(rope, rope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +61,16 @@ class Family:
     """A family: how to read its traits, and its defaults for keys that all families have.
 
     `num_kv_heads` and `head_dim` are what an absent key means; None derives it (as many as heads;
-    hidden size by heads).
+    hidden size by heads). `activation_key` is where the gates' activation stands.
     """
 
     read: Callable[[ConfigFile, int], Traits]
     num_kv_heads: int | None = None
     head_dim: int | None = None
+    tie_word_embeddings: bool = False
+    activation_key: str = "hidden_act"
+    activation: str = "silu"
+    read_ropes: Callable[[ConfigFile, int], Ropes] = one_rope
 
 
 def sliding_window(config: ConfigFile) -> int | None:
@@ -49,17 +82,26 @@ def mixed_windows(config: ConfigFile, num_layers: int) -> tuple[int | None, ...]
     """Windows of the Qwen families, where a part of the layers may have one."""
     window = sliding_window(config)
     uses = config.get_or("use_sliding_window", False) and window is not None
+    first = config.get_or("max_window_layers", 28) if uses else num_layers
+    slides = [layer >= first for layer in range(num_layers)]
+    return windows_of_kinds(config, slides, window if uses else None)
+
+
+def windows_of_kinds(
+    config: ConfigFile, slides: Sequence[bool], window: int | None
+) -> tuple[int | None, ...]:
+    """The window of each layer: those that `layer_types` says, or else `slides`, have one.
+
+    Raises:
+        ModelLoadError: `layer_types` has another length, or kinds of layers that are not supported.
+    """
     kinds = config.strings("layer_types")
     if kinds is None:
-        first = config.get_or("max_window_layers", 28) if uses else num_layers
-        kinds = tuple(
-            "sliding_attention" if layer >= first else "full_attention"
-            for layer in range(num_layers)
-        )
-    if len(kinds) != num_layers:
-        raise ModelLoadError(f"{config.source}: `layer_types` has {len(kinds)} of {num_layers}.")
+        return tuple(window if slide else None for slide in slides)
+    if len(kinds) != len(slides):
+        raise ModelLoadError(f"{config.source}: `layer_types` has {len(kinds)} of {len(slides)}.")
     unknown = set(kinds) - {"sliding_attention", "full_attention"}
     if unknown:
         names = ", ".join(sorted(unknown))
         raise ModelLoadError(f"{config.source}: layers of type {names} are not supported.")
-    return tuple(window if uses and kind == "sliding_attention" else None for kind in kinds)
+    return tuple(window if kind == "sliding_attention" else None for kind in kinds)

@@ -10,22 +10,23 @@ from tests.engine.attention.device_batches import make_cache, make_step
 from tests.triton_compiler import compiling, report
 
 CASES = [
-    ((16, 8, 128), (None, 100), torch.bfloat16, torch.bfloat16),
-    ((8, 4, 256), (None,), torch.bfloat16, torch.bfloat16),
-    ((7, 1, 80), (None,), torch.bfloat16, torch.float8_e4m3fn),
-    ((4, 2, 64), (100,), torch.float32, torch.float32),
+    ((16, 8, 128), (None, 100), None, torch.bfloat16, torch.bfloat16),
+    ((8, 4, 256), (None,), 50.0, torch.bfloat16, torch.bfloat16),
+    ((7, 1, 80), (None,), None, torch.bfloat16, torch.float8_e4m3fn),
+    ((4, 2, 64), (100,), None, torch.float32, torch.float32),
 ]
-"""Heads, kv heads and head size; windows of layers; dtypes of the model and of the cache."""
+"""Heads, kv heads and head size; windows of layers; soft cap; dtypes of the model and the cache."""
 
 
 def launch(
     sizes: tuple[int, int, int],
     windows: tuple[int | None, ...],
+    cap: float | None,
     dtype: torch.dtype,
     cache_dtype: torch.dtype,
 ) -> None:
     """One step of a decode and a chunk, in both modes."""
-    shape = AttentionShape(*sizes, scale=1.0, windows=windows)
+    shape = AttentionShape(*sizes, scale=1.0, windows=windows, cap=cap)
     step = make_step([(20, 1), (30, 5)], 16)
     total = shape.num_heads + 2 * shape.num_kv_heads
     heads = torch.zeros(6, total, shape.head_dim, dtype=dtype)

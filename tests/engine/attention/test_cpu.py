@@ -54,8 +54,10 @@ def make_cache(shape: AttentionShape, block: int, dtype: torch.dtype = torch.flo
     return cache
 
 
-def make_shape(heads: int, kv_heads: int, head_dim: int) -> AttentionShape:
-    return AttentionShape(heads, kv_heads, head_dim, head_dim**-0.5, windows=(None, 100))
+def make_shape(
+    heads: int, kv_heads: int, head_dim: int, cap: float | None = None
+) -> AttentionShape:
+    return AttentionShape(heads, kv_heads, head_dim, head_dim**-0.5, (None, 100), cap)
 
 
 def inputs(shape: AttentionShape, batch: ForwardBatch) -> list[torch.Tensor]:
@@ -69,6 +71,9 @@ def inputs(shape: AttentionShape, batch: ForwardBatch) -> list[torch.Tensor]:
         tensors.append(torch.stack(rows))
     return tensors
 
+
+CAP = 0.7
+"""Of scores, which are a few units."""
 
 CHUNKS = [
     [(0, 1, 1)],
@@ -84,7 +89,17 @@ CHUNKS = [
 def test_equals_the_reference(
     heads: tuple[int, int, int], chunks: list[tuple[int, int, int]], block: int
 ) -> None:
-    shape = make_shape(*heads)
+    assert_equals_the_reference(make_shape(*heads), chunks, block)
+
+
+@pytest.mark.parametrize("heads", SHAPES)
+def test_scores_may_be_capped(heads: tuple[int, int, int]) -> None:
+    assert_equals_the_reference(make_shape(*heads, CAP), CHUNKS[-1], 64)
+
+
+def assert_equals_the_reference(
+    shape: AttentionShape, chunks: list[tuple[int, int, int]], block: int
+) -> None:
     batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
     q, k, v = inputs(shape, batch)
     for layer in range(2):

@@ -8,11 +8,12 @@ import torch
 from engine.attention.backend import AttentionShape, ReferenceAttention
 from engine.attention.kv_cache import KVCache
 from engine.attention.native import NativeAttention, can_attend
-from engine.models.layers import RMSNorm, RotaryEmbedding
+from engine.models.layers import RMSNorm, RotaryEmbedding, rotate_
 from engine.models.rope import RopeSpec
 from engine.native.kernels import Kernels
 from engine.scheduling.sequence import Sequence
 from tests.engine.attention.test_cpu import (
+    CAP,
     CHUNKS,
     MAX_LEN,
     SHAPES,
@@ -70,7 +71,24 @@ def test_equals_the_reference(
     block: int,
     dtype: torch.dtype,
 ) -> None:
-    shape = make_shape(*heads)
+    assert_equals_the_reference(kernels, make_shape(*heads), chunks, block, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("heads", SIZES)
+def test_scores_may_be_capped(
+    kernels: Kernels, heads: tuple[int, int, int], dtype: torch.dtype
+) -> None:
+    assert_equals_the_reference(kernels, make_shape(*heads, CAP), CHUNKS[-1], 64, dtype)
+
+
+def assert_equals_the_reference(
+    kernels: Kernels,
+    shape: AttentionShape,
+    chunks: list[tuple[int, int, int]],
+    block: int,
+    dtype: torch.dtype,
+) -> None:
     batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
     q, k, v = (tensor.to(dtype) for tensor in inputs(shape, batch))
     for layer in range(2):
@@ -120,7 +138,7 @@ def test_rotates_and_normalizes_as_the_layers_do(
     both = shape.num_heads + shape.num_kv_heads
     gain = torch.rand(both, shape.head_dim, generator=torch.Generator().manual_seed(2))
     heads_in = joined[:, :both].contiguous()
-    rotated = rotary.rotate_(RMSNorm(gain, 1e-5)(heads_in) if norm else heads_in, angles)
+    rotated = rotate_(RMSNorm(gain, 1e-5)(heads_in) if norm else heads_in, angles)
     reference = ReferenceAttention(shape, make_cache(shape, 64)).begin(batch)
     want = reference.attend(0, rotated[:, : shape.num_heads], rotated[:, shape.num_heads :], v)
     step = NativeAttention(kernels, shape, make_native_cache(shape, 64, torch.float32)).begin(batch)

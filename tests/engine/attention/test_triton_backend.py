@@ -40,8 +40,10 @@ def as_on_a_card() -> Iterator[None]:
         yield
 
 
-def make_shape(heads: int, kv_heads: int, head_dim: int) -> AttentionShape:
-    return AttentionShape(heads, kv_heads, head_dim, head_dim**-0.5, windows=(None, 21))
+def make_shape(
+    heads: int, kv_heads: int, head_dim: int, cap: float | None = None
+) -> AttentionShape:
+    return AttentionShape(heads, kv_heads, head_dim, head_dim**-0.5, (None, 21), cap)
 
 
 def run(
@@ -76,11 +78,12 @@ def test_equals_the_reference(sizes: tuple[int, int, int], chunks: list[Chunk], 
 
 
 @pytest.mark.parametrize("invariant", [False, True])
+@pytest.mark.parametrize("cap", [None, 0.7])
 @pytest.mark.parametrize("sizes", SHAPES)
 def test_splits_merge_to_the_whole_and_padding_is_zero(
-    sizes: tuple[int, int, int], invariant: bool
+    sizes: tuple[int, int, int], cap: float | None, invariant: bool
 ) -> None:
-    shape = make_shape(*sizes)
+    shape = make_shape(*sizes, cap)
     step = make_step([(1, 1), (300, 1), (30, 7)], 32, padding=1)
     heads = make_heads(shape, step)
     for layer in range(2):

@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 from engine.attention.backend import AttentionShape
 from engine.attention.kv_cache import KVCache
 from engine.attention.triton_store import store_heads
-from engine.models.layers import RMSNorm, RotaryEmbedding
+from engine.models.layers import RMSNorm, RotaryEmbedding, rotate_
 from engine.models.rope import RopeSpec
 from tests.engine.attention.device_batches import DEVICE
 from tests.triton_interpreter import exact_numbers
@@ -62,7 +62,7 @@ def run(
     wide = heads.float()
     rotated = RMSNorm(gain.float(), EPS)(wide[:, :turned].contiguous()) if norm else wide
     rotated = rotated[:, :turned].contiguous()
-    rotary.rotate_(rotated, type(angles)(angles.cos.float(), angles.sin.float()))
+    rotate_(rotated, type(angles)(angles.cos.float(), angles.sin.float()))
     want_cache = make_cache(shape, cache_dtype, torch.device("cpu"))
     rows = want_cache.rows(torch.tensor(SLOTS)[kept])
     keys, values = rotated[kept, shape.num_heads :], wide[kept, turned:]

@@ -23,7 +23,7 @@ from engine.ipc import Submit
 from engine.models.triton_decoder import TritonDecoder
 from engine.sampling_params import Grammar, SamplingParams
 from tests.engine.laws import chosen_logprobs, make_config, make_core, run, sampled, tokens
-from tests.tiny_models import make_tiny_model
+from tests.tiny_models import Family, make_tiny_model
 from tests.triton_interpreter import exact_numbers
 
 ON_GPU = torch.cuda.is_available()
@@ -75,6 +75,15 @@ def test_chunks_decodes_and_all_controls_give_what_a_cpu_gives(model: Path) -> N
     requests += [sampled(f"s{n}", PROMPT[n : 9 + n], seed=n, count=5 + n) for n in range(3)]
     mates = SamplingParams(temperature=0.7, top_k=20, min_p=0.01, seed=9, max_new_tokens=6)
     assert_same(model, [*requests, Submit("mate", (1, 2, 3), mates)])
+
+
+@pytest.mark.parametrize(("family", "batch_invariant"), [("gemma2", False), ("gemma3_text", True)])
+def test_a_gemma_gives_what_it_gives_on_a_cpu(
+    family: Family, batch_invariant: bool, tmp_path: Path
+) -> None:
+    model = make_tiny_model(tmp_path, family)
+    requests = [greedy("g", PROMPT[:50], 3), sampled("s", PROMPT[:9], seed=1, count=3)]
+    assert_same(model, requests, batch_invariant=batch_invariant)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from engine.attention.backend import (
 from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables, build_forward_batch
 from engine.attention.kv_cache import KVCache
+from engine.execution.setup import attention_shape
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder
 from engine.models.spec import ModelSpec
@@ -58,7 +59,10 @@ class ContiguousRunner:
         self._cache[layer] = (k.clone(), v.clone())
         group = q.shape[1] // k.shape[1]
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        scores = torch.einsum("qhd,khd->hqk", q, k) / math.sqrt(q.shape[-1])
+        scores = torch.einsum("qhd,khd->hqk", q, k)
+        scores *= self._spec.attention_scale or q.shape[-1] ** -0.5
+        if cap := self._spec.attention_cap:
+            scores = torch.tanh(scores / cap) * cap
         distance = torch.arange(len(k) - len(q), len(k))[:, None] - torch.arange(len(k))
         window = self._spec.layer_windows[layer] or len(k)
         hidden = (distance < 0) | (distance >= window)
@@ -86,15 +90,8 @@ class PagedRunner:
             dtype=dtype,
             device=CPU,
         )
-        shape = AttentionShape(
-            num_heads=spec.num_heads,
-            num_kv_heads=spec.num_kv_heads,
-            head_dim=spec.head_dim,
-            scale=spec.head_dim**-0.5,
-            windows=spec.layer_windows,
-        )
         self._decoder = decoder
-        self._backend = make_backend(shape, cache)
+        self._backend = make_backend(attention_shape(spec), cache)
         self._tables = BlockTables(1, num_blocks)
         self._blocks = list(range(num_blocks, 0, -1))
         self._token_ids: list[int] = []

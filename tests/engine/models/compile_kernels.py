@@ -3,10 +3,13 @@ prints a line for each, in JSON."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 import torch
 
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
-from engine.models.triton_layers import rms_norm, silu_mul
+from engine.models.activation import Activation
+from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
 from engine.models.triton_quantize import quantize_rows
 from engine.models.triton_thin import Norm, thin_gated, thin_product
@@ -19,11 +22,15 @@ def launch_layers(dtype: torch.dtype, hidden: int, wide: int) -> None:
     rms_norm(x, weight[0], 1e-6)
     both = linear(x, weight, None)
     linear(x, weight, weight[:, 0].contiguous(), both)
-    silu_mul(both)
+    soft_cap_(both, 30.0)
+    rms_norm(x, weight[0].float(), 1e-6, residual=x)
     norm = Norm(weight[0], 1e-6)
     thin = thin_product(x[:1], weight, weight[:, 0].contiguous(), norm=norm)
     thin_product(x[:1], weight, None, residual=thin)
-    thin_gated(x[:1], weight, None, norm)
+    for activation in get_args(Activation):
+        gated(both, activation)
+        thin_gated(x[:1], weight, None, norm, activation)
+    thin_product(x[:1], weight, None, norm=Norm(weight[0].float(), 1e-6))
     codes, scales = quantize_rows(x, norm)
     quantize_rows(both, None)
     if dtype == torch.bfloat16:

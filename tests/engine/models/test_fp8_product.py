@@ -72,7 +72,7 @@ def test_a_product_is_near_that_of_the_weights(rows: int) -> None:
     expected = plain + residual.double()
     assert relative_error(product(x, norm, residual.clone()), expected) < 0.05
     gate, up = (x.double() @ weight.double().T + bias.double()).chunk(2, dim=1)
-    assert relative_error(product.gated(x), functional.silu(gate) * up) < 0.1
+    assert relative_error(product.gated(x, None, "silu"), functional.silu(gate) * up) < 0.1
 
 
 def test_sizes_that_the_library_does_not_take_are_refused() -> None:

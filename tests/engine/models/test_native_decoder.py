@@ -56,7 +56,10 @@ def test_logits_equal_transformers(name: str, root: Path, kernels: Kernels) -> N
     torch.testing.assert_close(logits, expected(directory), atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
+FAMILIES = ["llama", "qwen3", "gemma2", "gemma3_text"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_bfloat16_is_near_the_torch_decoder(
     family: Family, tmp_path: Path, kernels: Kernels
 ) -> None:
@@ -81,7 +84,7 @@ def test_bfloat16_is_near_the_torch_decoder(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_row_has_the_same_bits_in_any_chunking_and_with_any_threads(
     family: Family, dtype: torch.dtype, tmp_path: Path, kernels: Kernels
 ) -> None:

@@ -69,6 +69,27 @@ CASES = {
         {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
     ),
     "qwen3": Case("qwen3"),
+    "gemma2": Case("gemma2"),
+    "gemma2-untied-biases": Case(
+        "gemma2", {"tie_word_embeddings": False, "attention_bias": True, "hidden_size": 80}
+    ),
+    "gemma2-no-caps": Case(
+        "gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}
+    ),
+    "gemma3": Case("gemma3_text", {"num_hidden_layers": 3}),
+    "gemma3-rope-linear": Case(
+        "gemma3_text", {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}
+    ),
+    "gemma3-rope-parameters": Case(
+        "gemma3_text",
+        {
+            "layer_types": ["full_attention", "sliding_attention"],
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5e5},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 2e3},
+            },
+        },
+    ),
     "qwen3-wide-heads": Case("qwen3", {"head_dim": 32, "tie_word_embeddings": False}),
     "qwen3-layer-types": Case(
         "qwen3",
@@ -145,7 +166,9 @@ def test_without_packing(
     torch.testing.assert_close(logits, expected_logits(directory), atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["mistral-window", "llama-rope-yarn", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "name", ["mistral-window", "llama-rope-yarn", "qwen2", "qwen3", "gemma2", "gemma3"]
+)
 def test_reads_what_transformers_saves(name: str, root: Path, tmp_path: Path) -> None:
     directory = model_of(name, root)
     model = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)

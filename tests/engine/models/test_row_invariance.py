@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from engine.models.decoder import Decoder
-from engine.models.layers import RMSNorm, RotaryEmbedding
+from engine.models.layers import RMSNorm, RotaryEmbedding, rotate_
 from engine.models.linear import PackedLinear, PlainLinear, can_pack
 from engine.models.rope import RopeSpec
 from engine.models.spec import load_spec
@@ -49,7 +49,8 @@ def assert_rows_stay_alike(compute: Callable[[slice], torch.Tensor]) -> None:
 
 FORMS: dict[str, Callable[..., torch.Tensor]] = {
     "plain": lambda linear, x, other: linear(x),
-    "silu": lambda linear, x, other: linear.silu(x),
+    "silu": lambda linear, x, other: linear.activated(x, "silu"),
+    "gelu": lambda linear, x, other: linear.activated(x, "gelu_tanh"),
     "times": lambda linear, x, other: linear.times(x, other),
     "plus": lambda linear, x, other: linear.plus(x, other),
 }
@@ -87,8 +88,8 @@ def test_norm_and_rotation_of_a_part_of_the_heads() -> None:
         heads = projected[rows].clone()
         normed = norm(heads[:, :7])
         rotation = rotary.prepare(positions[rows])
-        rotated = rotary.rotate_(normed, rotation)
-        return torch.cat((rotated, rotary.rotate_(heads[:, :7], rotation)), 1)
+        rotated = rotate_(normed, rotation)
+        return torch.cat((rotated, rotate_(heads[:, :7], rotation)), 1)
 
     assert_rows_stay_alike(compute)
 
@@ -106,7 +107,7 @@ def tiny_decoder(directory: Path, family: Family) -> Decoder:
 
 
 @needs_onednn
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"])
 def test_decoder(family: Family, tmp_path: Path) -> None:
     decoder = tiny_decoder(tmp_path, family)
     token_ids, positions = torch.arange(512) % 260, torch.arange(512)

@@ -4,6 +4,7 @@ interpreted."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from torch.nn import functional
 
 pytest.importorskip("triton")
 
-from engine.models.triton_layers import rms_norm, silu_mul
+from engine.models.activation import Activation
+from engine.models.linear import activate
+from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
 from tests.triton_interpreter import exact_numbers
 
@@ -42,14 +45,30 @@ def test_rms_norm(size: int, dtype: torch.dtype) -> None:
     x, gain = noise(3, size, dtype=dtype), noise(size, dtype=dtype, seed=1)
     expected = functional.rms_norm(x.double(), (size,), gain.double(), 1e-5)
     assert_close(rms_norm(x, gain, 1e-5), expected)
+    residual = noise(3, size, dtype=dtype, seed=2)
+    assert_close(rms_norm(x, gain, 1e-5, residual), expected + residual.double())
+    exact = gain.double() + 1
+    expected = functional.rms_norm(x.double(), (size,), exact, 1e-5)
+    assert_close(rms_norm(x, exact.float(), 1e-5), expected)  # a gain wider than what it multiplies
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("activation", get_args(Activation))
 @pytest.mark.parametrize("wide", [1, 33, 1500])
-def test_silu_mul(wide: int, dtype: torch.dtype) -> None:
+def test_gated(wide: int, activation: Activation, dtype: torch.dtype) -> None:
     both = 5 * noise(3, 2 * wide, dtype=dtype)
     gate, up = both.double().chunk(2, dim=1)
-    assert_close(silu_mul(both), functional.silu(gate) * up)
+    assert_close(gated(both, activation), activate(gate, activation) * up)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("size", [1, 33, 1500])
+def test_a_soft_cap(size: int, dtype: torch.dtype) -> None:
+    x = torch.cat((noise(3, size, dtype=dtype), 1000 * noise(2, size, dtype=dtype, seed=1)))
+    before = x.clone()
+    assert soft_cap_(x, None) is x and torch.equal(x, before)
+    assert soft_cap_(x, 3.0) is x
+    assert_close(x, 3 * torch.tanh(before.double() / 3))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

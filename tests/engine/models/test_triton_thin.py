@@ -4,6 +4,7 @@ it is interpreted."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from torch.nn import functional
 
 pytest.importorskip("triton")
 
+from engine.models.activation import Activation
+from engine.models.linear import activate
 from engine.models.triton_thin import Norm, thin_gated, thin_product
 from tests.triton_interpreter import exact_numbers
 
@@ -45,7 +48,7 @@ def assert_close(actual: Tensor, expected: Tensor, depth: int) -> None:
 def test_a_product_with_all_that_is_fused_in(columns: int, depth: int, dtype: torch.dtype) -> None:
     x, weight = noise(1, depth, dtype=dtype, seed=0), noise(columns, depth, dtype=dtype, seed=1)
     bias, residual = noise(columns, dtype=dtype, seed=2), noise(1, columns, dtype=dtype, seed=3)
-    norm = Norm(noise(depth, dtype=dtype, seed=4), 1e-5)
+    norm = Norm(noise(depth, dtype=torch.float32, seed=4), 1e-5)  # as wide as it may be
     product = x.double() @ weight.double().T
     assert_close(thin_product(x, weight, None), product, depth)
     expected = normed(x, norm) @ weight.double().T + bias.double() + residual.double()
@@ -63,7 +66,7 @@ def test_weights_of_eight_bits_have_a_scale_for_each_output(columns: int, depth:
     assert_close(thin_product(x, weight, None, scale=scale, norm=norm), expected, depth)
     gate, up = (expected / depth**0.5).chunk(2, dim=1)
     scale /= depth**0.5
-    got = thin_gated(x, weight, None, norm, scale=scale)
+    got = thin_gated(x, weight, None, norm, "silu", scale=scale)
     assert_close(got, functional.silu(gate) * up, depth)
 
 
@@ -75,6 +78,8 @@ def test_a_gated_product(columns: int, depth: int, dtype: torch.dtype) -> None:
     bias = noise(2 * columns, dtype=dtype, seed=2)
     norm = Norm(noise(depth, dtype=dtype, seed=4), 1e-5)
     gate, up = (normed(x, norm) @ weight.double().T + bias.double()).chunk(2, dim=1)
-    assert_close(thin_gated(x, weight, bias, norm), functional.silu(gate) * up, depth)
+    for activation in get_args(Activation):
+        got = thin_gated(x, weight, bias, norm, activation)
+        assert_close(got, activate(gate, activation) * up, depth)
     gate, up = (x.double() @ weight.double().T).chunk(2, dim=1)
-    assert_close(thin_gated(x, weight, None, None), functional.silu(gate) * up, depth)
+    assert_close(thin_gated(x, weight, None, None, "silu"), functional.silu(gate) * up, depth)

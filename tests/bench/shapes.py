@@ -45,7 +45,9 @@ def _shape(family: str, architecture: str, sizes: tuple[int, ...], **more: Any) 
 
 
 _LLAMA, _QWEN2 = ("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")
-_QWEN3 = ("qwen3", "Qwen3ForCausalLM")
+_QWEN3, _GEMMA3 = ("qwen3", "Qwen3ForCausalLM"), ("gemma3_text", "Gemma3ForCausalLM")
+_GEMMA2 = ("gemma2", "Gemma2ForCausalLM")
+_GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256}
 SHAPES: dict[str, dict[str, Any]] = {
     # hidden, intermediate, layers, heads, key-value heads, size of a head, vocabulary
     "135m": _shape(*_LLAMA, (576, 1536, 30, 9, 3, 64, 49152), max_position_embeddings=2048),
@@ -54,6 +56,12 @@ SHAPES: dict[str, dict[str, Any]] = {
     "llama-3.2-1b": _shape(*_LLAMA, (2048, 8192, 16, 32, 8, 64, 128256)),
     "llama-3.1-8b": _shape(
         *_LLAMA, (4096, 14336, 32, 32, 8, 128, 128256), tie_word_embeddings=False
+    ),
+    "gemma-3-270m": _shape(
+        *_GEMMA3, (640, 2048, 18, 4, 1, 256, 262144), sliding_window=512, **_GEMMA
+    ),
+    "gemma-2-2b": _shape(
+        *_GEMMA2, (2304, 9216, 26, 8, 4, 256, 256000), rope_theta=10000.0, **_GEMMA
     ),
     "tiny": _shape(*_QWEN3, (64, 128, 2, 4, 2, 16, 512)),
 }
@@ -107,10 +115,10 @@ def _layer_weights(
     hidden, wide, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
     ones = partial(torch.ones, dtype=torch.bfloat16)
-    weights = {
-        "input_layernorm.weight": ones(hidden),
-        "post_attention_layernorm.weight": ones(hidden),
-    }
+    gemma = config["model_type"].startswith("gemma")
+    norms = ["input_layernorm", "post_attention_layernorm"]
+    norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"] if gemma else []
+    weights = {f"{name}.weight": ones(hidden) for name in norms}
     for name, rows, columns in (
         ("self_attn.q_proj", queries, hidden),
         ("self_attn.k_proj", keys, hidden),
@@ -123,7 +131,7 @@ def _layer_weights(
         weights[f"{name}.weight"] = matrix(rows, columns)
         if config["model_type"] == "qwen2" and name[-6:] in ("q_proj", "k_proj", "v_proj"):
             weights[f"{name}.bias"] = matrix(1, rows)[0]
-    if config["model_type"] == "qwen3":
+    if config["model_type"] in ("qwen3", "gemma3_text"):
         weights |= {f"self_attn.{part}_norm.weight": ones(size) for part in "qk"}
     return weights
 

@@ -99,6 +99,58 @@ def test_windows(
     assert spec_of(tmp_path, family, **overrides).layer_windows == windows
 
 
+@pytest.mark.parametrize(
+    ("family", "overrides", "windows"),
+    [
+        ("gemma2", {"sliding_window": 8}, (8, None, 8, None)),
+        ("gemma2", {"sliding_window": None}, (None,) * 4),
+        ("gemma3_text", {"sliding_window": 8, "sliding_window_pattern": 3}, (8, 8, None, 8)),
+        (
+            "gemma3_text",
+            {"sliding_window": 8, "layer_types": ["full_attention", *["sliding_attention"] * 3]},
+            (None, 8, 8, 8),
+        ),
+    ],
+)
+def test_windows_of_gemma(
+    family: Family, overrides: dict[str, Any], windows: tuple[int | None, ...], tmp_path: Path
+) -> None:
+    spec = spec_of(tmp_path, family, num_hidden_layers=4, **overrides)
+    assert spec.layer_windows == windows
+
+
+def test_what_gemma_leaves_out_is_as_hugging_face_has_it(tmp_path: Path) -> None:
+    absent = ("head_dim", "num_key_value_heads", "hidden_activation", "tie_word_embeddings")
+    absent += ("query_pre_attn_scalar", "rope_theta", "hidden_act")
+    caps = ("attn_logit_softcapping", "final_logit_softcapping")
+    spec = spec_of(tmp_path, "gemma2", without=absent + caps)
+    assert (spec.num_kv_heads, spec.head_dim) == (4, 256)
+    assert spec.activation == "gelu_tanh" and spec.tie_word_embeddings
+    assert (spec.attention_scale, spec.embedding_scale) == (1 / 16, 8.0)
+    assert (spec.attention_cap, spec.logit_cap) == (50.0, 30.0)
+    assert spec.layer_ropes == (RopeSpec(theta=1e4),) * 2
+    absent += ("rope_local_base_freq", "sliding_window_pattern")
+    spec = spec_of(tmp_path, "gemma3_text", without=absent, num_hidden_layers=6)
+    assert spec.layer_windows == (24,) * 5 + (None,)
+    assert (spec.attention_cap, spec.logit_cap) == (None, None)
+    assert spec.layer_ropes == (RopeSpec(theta=1e4),) * 5 + (RopeSpec(theta=1e6),)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ({"hidden_activation": "gelu"}, "gelu"),
+        ({"query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
+        ({"attn_logit_softcapping": -1.0}, "attn_logit_softcapping"),
+        ({"rope_parameters": {"full_attention": {"rope_theta": 1e4}}}, "sliding_attention"),
+    ],
+)
+def test_refuses_gemmas_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=named):
+        spec_of(tmp_path, "gemma3_text", **overrides)
+
+
 def test_mistral_without_the_key_has_its_first_window(tmp_path: Path) -> None:
     spec = spec_of(tmp_path, "mistral", without=("sliding_window",))
     assert spec.layer_windows == (4096, 4096)

@@ -12,6 +12,9 @@ from torch import Tensor
 from engine.sampling.fixed_point import fixed_point_weights
 from engine.sampling.sampling_batch import SamplingBatch
 
+_STRETCH = 256
+"""Ids that are looked through for the likeliest one."""
+
 _CACHED = 1 << 19
 """Weights that are worked on at once on a CPU, where sums over more than its caches hold are paid
 several times."""
@@ -20,14 +23,33 @@ several times."""
 def draw(logits: Tensor, batch: SamplingBatch) -> Tensor:
     """Choose. logits: float32 [rows, vocab]. Returns int64 [rows]."""
     if batch.uniforms is None:
-        return logits.argmax(dim=-1)
+        return likeliest(logits)
     uniforms = batch.uniforms.current()
     if batch.random_rows is None:
         return inverse_cdf(logits, uniforms)
-    token_ids = logits.argmax(dim=-1)
+    token_ids = likeliest(logits)
     return token_ids.index_copy_(
         0, batch.random_rows, inverse_cdf(logits[batch.random_rows], uniforms)
     )
+
+
+def likeliest(logits: Tensor) -> Tensor:
+    """The argmax, the lowest id among equals. logits: float32 [rows, vocab]. Returns int64 [rows].
+
+    On a CPU, torch looks for a maximum nine times as fast as for where it is, so that is asked of a
+    stretch of each row only: the first that has the row's maximum.
+    """
+    vocab_size = logits.shape[-1]
+    whole = vocab_size // _STRETCH
+    if logits.is_cuda or not whole:
+        return logits.argmax(dim=-1)
+    stretches, rest = logits.split((whole * _STRETCH, vocab_size % _STRETCH), dim=-1)
+    largest = stretches.unflatten(-1, (whole, _STRETCH)).amax(-1)
+    if vocab_size % _STRETCH:
+        largest = torch.cat((largest, rest.amax(-1, keepdim=True)), -1)
+    first = largest.argmax(-1, keepdim=True) * _STRETCH
+    ids = (first + torch.arange(_STRETCH)).clamp_(max=vocab_size - 1)  # the last one more often
+    return first.squeeze(-1) + logits.gather(-1, ids).argmax(-1)
 
 
 def inverse_cdf(logits: Tensor, uniforms: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from engine.sampling.draw import draw, inverse_cdf
+from engine.sampling.draw import draw, inverse_cdf, likeliest
 from engine.sampling.fixed_point import fixed_point_one, fixed_point_weights
 from engine.sampling.sampler import Sampler
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
@@ -48,6 +48,19 @@ def test_a_token_without_probability_is_never_drawn(uniform: float) -> None:
     assert at([none, none, 0.0, none, none], uniform) == 2
     assert at([none, 3.0, none, 3.0, none], uniform) in (1, 3)
     assert at([none] * 3000 + [1.0] + [none] * 3000, uniform) == 3000
+
+
+@pytest.mark.parametrize("vocab_size", [1, 255, 256, 257, 1000, 49_152, 50_257])
+def test_the_likeliest_is_the_first_of_equals(vocab_size: int) -> None:
+    rows = random_logits(6, vocab_size)
+    rows[1] = rows[1].round()  # a few values, each many times
+    rows[2] = -math.inf
+    rows[3, vocab_size // 2 :] = 9.0
+    rows[4, -1] = 9.0
+    assert likeliest(rows).tolist() == [row.index(max(row)) for row in rows.tolist()]
+    assert torch.equal(
+        likeliest(rows[:, : vocab_size // 2 + 1]), rows[:, : vocab_size // 2 + 1].argmax(-1)
+    )
 
 
 @pytest.mark.parametrize("broken", [math.nan, -math.inf])

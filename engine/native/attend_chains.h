@@ -11,14 +11,16 @@ constexpr int ROWS = 4;
 inline Floats value_of(const float* values, int) { return load(values); }
 
 inline Floats value_of(const Bfloat* values, int key) {  // of a pair of keys
-  Words pairs;
-  std::memcpy(&pairs, values, sizeof pairs);
-  return (Floats)(key ? pairs & 0xffff0000u : pairs << 16);
+  const Words pairs = terms(values, Bfloat());
+  return key ? second_of_pairs(pairs) : first_of_pairs(pairs);
 }
 
 // 0 for what is not seen.
 inline Floats weights_of(Floats scores, float most) {
-  return scores == all(LOWEST) ? Floats{} : exponential(scores - most);
+  const auto of_some = [most](auto scores) {
+    return scores == LOWEST ? decltype(scores){} : exponential_of(scores - most);
+  };
+  return by_parts(of_some, scores);
 }
 
 // `R` rows [R, DIM]; `positions` are those of the rows.

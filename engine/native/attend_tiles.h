@@ -64,6 +64,13 @@ inline Floats power_of_two(Floats x) {
   return (Floats)_mm512_scalef_ps((__m512)p, (__m512)whole);
 }
 
+// The larger of neighbouring pairs: those of a, then those of b.
+inline Floats larger_of_pairs(Floats a, Floats b) {
+  return larger(
+      __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+      __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));
+}
+
 // The largest number of each row, in place of the row's number.
 inline Floats largest_of_rows(Floats* rows) {
   for (int count = TILE_ROWS / 2; count; count /= 2)

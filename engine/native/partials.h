@@ -26,15 +26,18 @@ inline void merge(Partial& into, const Partial& next, int dim) {
   into.most = most;
 }
 
+constexpr float NUMBERS[LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 // Scores of sixteen keys, number `from` and those behind it: the newest that the row sees is number
 // `newest`, and its window (0: none) reaches that far back.
 inline Floats seen_scores(Floats scores, int64_t from, float newest, int64_t window) {
-  Floats number;
-  for (int i = 0; i < LANES; ++i) number[i] = float(i);
-  number = number + float(from);
-  scores = number > newest ? all(LOWEST) : scores;
-  if (window > 0) scores = number <= newest - float(window) ? all(LOWEST) : scores;
-  return scores;
+  const float oldest = window > 0 ? newest - float(window) : -1.0f;
+  const auto of_some = [=](auto scores, auto number) {
+    const auto lowest = decltype(scores){} + LOWEST;
+    scores = number > newest ? lowest : scores;
+    return number <= oldest ? lowest : scores;
+  };
+  return by_parts(of_some, scores, load(NUMBERS) + float(from));
 }
 
 // The keys of a head that a task looks at.

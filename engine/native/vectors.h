@@ -1,43 +1,39 @@
-// Sixteen numbers at a time, by vector types that GCC and clang share: what the processor makes of
-// them is the compiler's affair.
+// Arithmetic on sixteen numbers at a time: what comes from memory and goes there, sums and maxima,
+// and the functions that layers are made of.
 
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 
 #ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
+#include "parts.h"
+
 namespace {
-
-constexpr int LANES = 16;
-
-typedef float Floats __attribute__((vector_size(LANES * 4)));
-typedef int32_t Ints __attribute__((vector_size(LANES * 4)));
-typedef uint16_t Halves __attribute__((vector_size(LANES * 2)));
-typedef uint32_t Words __attribute__((vector_size(LANES * 4)));
-typedef int8_t Bytes __attribute__((vector_size(LANES)));
-typedef int8_t BytePairs __attribute__((vector_size(LANES * 2)));
-typedef int16_t ShortPairs __attribute__((vector_size(LANES * 4)));
 
 struct Bfloat {
   uint16_t bits;
 };
 
-inline Floats load(const float* from) {
-  Floats v;
+template <class Part, class T>
+inline Part part_at(const T* from) {
+  Part v;
   std::memcpy(&v, from, sizeof v);
   return v;
 }
 
+inline Floats load(const float* from) {
+  return made([=](int i) { return part_at<FloatPart>(from + i); });
+}
+
 inline Floats load(const Bfloat* from) {
-  Halves h;
-  std::memcpy(&h, from, sizeof h);
-  return (Floats)(__builtin_convertvector(h, Words) << 16);
+  return made([=](int i) {
+    const HalfPart halves = part_at<HalfPart>(from + i);
+    return (FloatPart)(__builtin_convertvector(halves, WordPart) << 16);
+  });
 }
 
 inline float number(Bfloat x) {
@@ -47,12 +43,17 @@ inline float number(Bfloat x) {
   return value;
 }
 
-inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
+inline void store(float* to, const Floats& v) {
+  for (int i = 0; i < LANES; i += PART) std::memcpy(to + i, &part_of(v, i), sizeof(FloatPart));
+}
 
-inline void store(Bfloat* to, Floats v) {  // rounds to nearest, ties to even
-  const Words u = (Words)v;
-  const Halves h = __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, Halves);
-  std::memcpy(to, &h, sizeof h);
+inline void store(Bfloat* to, const Floats& v) {  // rounds to nearest, ties to even
+  for (int i = 0; i < LANES; i += PART) {
+    const WordPart u = (WordPart)part_of(v, i);
+    const HalfPart h =
+        __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, HalfPart);
+    std::memcpy(to + i, &h, sizeof h);
+  }
 }
 
 // Terms of a sum that one multiply_add takes of each of sixteen columns, which lie side by side.
@@ -71,16 +72,15 @@ inline Floats terms(const int8_t* weights, float) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights));
   return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
 #else
-  Bytes bytes;
-  std::memcpy(&bytes, weights, sizeof bytes);
-  return __builtin_convertvector(__builtin_convertvector(bytes, Ints), Floats);
+  return made([=](int i) {
+    const IntPart integers = __builtin_convertvector(part_at<BytePart>(weights + i), IntPart);
+    return __builtin_convertvector(integers, FloatPart);
+  });
 #endif
 }
 
 inline Words terms(const Bfloat* weights, Bfloat) {
-  Words pairs;
-  std::memcpy(&pairs, weights, sizeof pairs);
-  return pairs;
+  return made([=](int i) { return part_at<WordPart>(weights + 2 * i); });
 }
 
 inline Words terms(const int8_t* weights, Bfloat) {
@@ -88,79 +88,76 @@ inline Words terms(const int8_t* weights, Bfloat) {
   return (Words)_mm512_cvtne2ps_pbh((__m512)terms(weights + LANES, 0.0f),
                                     (__m512)terms(weights, 0.0f));
 #else
-  BytePairs bytes;
-  std::memcpy(&bytes, weights, sizeof bytes);
-  const Ints pairs = (Ints)__builtin_convertvector(bytes, ShortPairs);
-  const Words first = (Words)__builtin_convertvector(pairs << 16 >> 16, Floats);
-  const Words second = (Words)__builtin_convertvector(pairs >> 16, Floats);
-  return first >> 16 | (second & 0xffff0000u);
+  return made([=](int i) {
+    const BytePairPart bytes = part_at<BytePairPart>(weights + 2 * i);
+    const IntPart pairs = (IntPart)__builtin_convertvector(bytes, ShortPairPart);
+    const WordPart first = (WordPart)__builtin_convertvector(pairs << 16 >> 16, FloatPart);
+    const WordPart second = (WordPart)__builtin_convertvector(pairs >> 16, FloatPart);
+    return first >> 16 | (second & 0xffff0000u);
+  });
 #endif
 }
 
-inline Floats multiply_add(Floats sums, const float* x, Floats weights) {
+inline Floats first_of_pairs(const Words& pairs) {
+  return by_parts([](auto pairs) { return (FloatPart)(pairs << 16); }, pairs);
+}
+
+inline Floats second_of_pairs(const Words& pairs) {
+  return by_parts([](auto pairs) { return (FloatPart)(pairs & 0xffff0000u); }, pairs);
+}
+
+inline Floats multiply_add(const Floats& sums, const float* x, const Floats& weights) {
   return sums + *x * weights;
 }
 
-inline Floats multiply_add(Floats sums, const Bfloat* x, Words weights) {
+inline Floats multiply_add(const Floats& sums, const Bfloat* x, const Words& weights) {
 #ifdef __AVX512BF16__
   int32_t pair;
   std::memcpy(&pair, x, sizeof pair);
   return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
                                   (__m512bh)weights);
 #else
-  sums = sums + number(x[0]) * (Floats)(weights << 16);
-  return sums + number(x[1]) * (Floats)(weights & 0xffff0000u);
+  return sums + number(x[0]) * first_of_pairs(weights) + number(x[1]) * second_of_pairs(weights);
 #endif
 }
 
 inline Floats all(float x) { return Floats{} + x; }
 
-inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
-// Sums of neighbouring pairs: those of a, then those of b.
-inline Floats pairs(Floats a, Floats b) {
-  return __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-         __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+inline Floats larger(const Floats& a, const Floats& b) {
+  return by_parts([](auto a, auto b) { return a > b ? a : b; }, a, b);
 }
 
-inline float sum(Floats v) {
-  v = pairs(v, v);
-  v = pairs(v, v);
-  v = pairs(v, v);
-  return pairs(v, v)[0];
+inline float sum(const Floats& v) {
+  return reduced([](auto a, auto b) { return a + b; }, v);
 }
 
-// The larger of neighbouring pairs: those of a, then those of b.
-inline Floats larger_of_pairs(Floats a, Floats b) {
-  return larger(
-      __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
-      __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));
-}
-
-inline float largest(Floats v) {
-  v = larger_of_pairs(v, v);
-  v = larger_of_pairs(v, v);
-  v = larger_of_pairs(v, v);
-  return larger_of_pairs(v, v)[0];
+inline float largest(const Floats& v) {
+  return reduced([](auto a, auto b) { return a > b ? a : b; }, v);
 }
 
 // exp by range reduction and a polynomial (Cephes); 0 far below, as exp of LOWEST is.
-inline Floats exponential(Floats x) {
-  const Floats low = all(-87.3f);
-  const Floats bounded = larger(x, low);
-  const Floats rounder = all(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Floats n = (bounded * 1.44269504f + rounder) - rounder;
-  Floats r = bounded - n * 0.693359375f;
+template <class V>
+inline V exponential_of(V x) {
+  using Integers = decltype(x < x);
+  const V low = V{} - 87.3f;
+  const V bounded = x > low ? x : low;
+  const V rounder = V{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  const V n = (bounded * 1.44269504f + rounder) - rounder;
+  V r = bounded - n * 0.693359375f;
   r = r - n * -2.12194440e-4f;
-  Floats p = all(1.9875691500e-4f);
+  V p = V{} + 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const Floats y = p * (r * r) + r + 1.0f;
-  const Ints power = (__builtin_convertvector(n, Ints) + 127) << 23;
-  return x < low ? Floats{} : y * (Floats)power;
+  const V y = p * (r * r) + r + 1.0f;
+  const Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
+  return x < low ? V{} : y * (V)power;
+}
+
+inline Floats exponential(const Floats& x) {
+  return by_parts([](auto x) { return exponential_of(x); }, x);
 }
 
 // 1 / x to within two units of the last place, for numbers of usual size.

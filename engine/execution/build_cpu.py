@@ -23,6 +23,7 @@ from engine.models.native_decoder import NativeDecoder, can_decode
 from engine.models.weights import load_decoder, load_native_decoder
 from engine.native.build import built_library
 from engine.native.kernels import Kernels
+from engine.sampling.native_sampler import NativeSampler
 from engine.sampling.sampler import Sampler
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
     runner = ModelRunner(
         decoder,
         _attention(setup, cache, kernels),
-        Sampler(),
+        Sampler() if kernels is None else NativeSampler(kernels),
         GrammarMasks(),
         BlockTables(config.max_num_sequences, -(-setup.max_model_len // config.block_size)),
         block_size=config.block_size,

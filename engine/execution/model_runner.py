@@ -15,7 +15,7 @@ from engine.execution.sequence_rows import draw_rows, sampling_row
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder
-from engine.sampling.logprobs import prompt_logprobs
+from engine.sampling.native_sampler import NativeSampler
 from engine.sampling.sampler import Sampler
 from engine.sampling.sampling_batch import SamplingBatch
 from engine.scheduling.plan import StepPlan, StepResult
@@ -32,7 +32,7 @@ class ModelRunner:
         self,
         decoder: Decoder | NativeDecoder,
         attention: AttentionBackend,
-        sampler: Sampler,
+        sampler: Sampler | NativeSampler,
         grammar_masks: GrammarMasks,
         tables: BlockTables,
         *,
@@ -116,7 +116,9 @@ class ModelRunner:
         return [
             entry
             for rows, ids in zip(*parts, strict=True)
-            for entry in prompt_logprobs(self._decoder.logits(rows), ids, prompt.top_n)
+            for entry in self._sampler.prompt_logprobs(
+                self._decoder.logits(rows), ids, prompt.top_n
+            )
         ]
 
 

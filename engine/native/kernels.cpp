@@ -5,6 +5,7 @@
 // stand beside it.
 
 #include "decoder.h"
+#include "draw.h"
 
 namespace {
 
@@ -64,5 +65,11 @@ void diglot_linear(const Linear* weights, const void* x, float* y, int64_t rows,
   else
     linear_rows(*weights, static_cast<const float*>(x), y, rows, threads);
 }
+
+// A token of each row.
+void diglot_draw(const Draws* draws, int threads) { draw_rows(*draws, threads); }
+
+// What log-probabilities are made of.
+void diglot_score(const Scores* scores, int threads) { score_rows(*scores, threads); }
 
 }

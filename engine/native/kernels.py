@@ -114,6 +114,35 @@ class Inputs(Structure):
     ]
 
 
+class Draws(Structure):
+    """Logits, and what their rows are drawn by; see `Kernels.draw`."""
+
+    _fields_ = [
+        ("logits", c_void_p),
+        ("rows", c_int64),
+        ("size", c_int64),
+        ("temperature", c_void_p),
+        ("top_k", c_void_p),
+        ("top_p", c_void_p),
+        ("log_min_p", c_void_p),
+        ("uniform", c_void_p),
+        ("token_ids", c_void_p),
+    ]
+
+
+class Scores(Structure):
+    """Logits, and what is asked of them; see `Kernels.score`."""
+
+    _fields_ = [
+        ("logits", c_void_p),
+        ("rows", c_int64),
+        ("size", c_int64),
+        ("token_ids", c_void_p),
+        ("width", c_int64),
+        ("table", c_void_p),
+    ]
+
+
 class Kernels:
     """The library of `engine.native.build`."""
 
@@ -147,6 +176,12 @@ class Kernels:
         self._linear = library.diglot_linear
         self._linear.argtypes = [POINTER(Linear), c_void_p, c_void_p, c_int64, c_int, c_int]
         self._linear.restype = None
+        self._draw = library.diglot_draw
+        self._draw.argtypes = [POINTER(Draws), c_int]
+        self._draw.restype = None
+        self._score = library.diglot_score
+        self._score.argtypes = [POINTER(Scores), c_int]
+        self._score.restype = None
 
     def attend(
         self,
@@ -205,3 +240,44 @@ class Kernels:
             x.dtype == torch.bfloat16,
         )
         return y
+
+    def draw(
+        self,
+        logits: Tensor,
+        *,
+        temperature: Tensor,
+        top_k: Tensor,
+        top_p: Tensor,
+        log_min_p: Tensor,
+        uniform: Tensor,
+    ) -> Tensor:
+        """Draw a token of each row of `logits`, float32 `[rows, vocab]`: int64 `[rows]`.
+
+        All others are `[rows]`: temperature and log_min_p float32, top_k int64, top_p and uniform
+        float64. What changes nothing is 1, minus infinity, `vocab` and 1; a row whose uniform is
+        below 0 takes its likeliest token.
+        """
+        token_ids = torch.empty(len(logits), dtype=torch.int64)
+        draws = Draws(
+            logits.data_ptr(),
+            *logits.shape,
+            temperature.data_ptr(),
+            top_k.data_ptr(),
+            top_p.data_ptr(),
+            log_min_p.data_ptr(),
+            uniform.data_ptr(),
+            token_ids.data_ptr(),
+        )
+        self._draw(byref(draws), torch.get_num_threads())
+        return token_ids
+
+    def score(self, logits: Tensor, token_ids: Tensor, width: int) -> Tensor:
+        """See `engine.sampling.logprob_table.score_table`; both tensors are contiguous."""
+        rows, size = logits.shape
+        width = min(width, size)
+        table = torch.empty(rows, 4 + 2 * width, dtype=torch.float64)
+        scores = Scores(
+            logits.data_ptr(), rows, size, token_ids.data_ptr(), width, table.data_ptr()
+        )
+        self._score(byref(scores), torch.get_num_threads())
+        return table

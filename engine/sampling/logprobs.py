@@ -5,7 +5,7 @@ They do not move with temperature, bias, penalties, masks or truncation. Knows n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -13,11 +13,17 @@ from engine.sampling.logprob_table import read_table, score_table
 from engine.sampling.sampling_batch import SamplingBatch
 from engine.types import TokenLogprob
 
+MakeTable = Callable[[Tensor, Tensor, int], Tensor]
+"""As `score_table`, which see."""
+
 _CHUNK = 1 << 21  # logits scored at once; bounds the scratch memory
 
 
 def sampled_logprobs(
-    logits: Tensor, token_ids: Tensor, batch: SamplingBatch
+    logits: Tensor,
+    token_ids: Tensor,
+    batch: SamplingBatch,
+    make_table: MakeTable = score_table,
 ) -> list[TokenLogprob | None] | None:
     """Score the chosen tokens of the rows that ask; None when none does.
 
@@ -29,12 +35,15 @@ def sampled_logprobs(
     if part.rows is not None:
         logits, token_ids = logits[part.rows], token_ids[part.rows]
     scores: list[TokenLogprob | None] = [None] * batch.num_rows
-    for index, score in zip(part.indices, _score(logits, token_ids, part.top_n), strict=True):
+    found = _score(logits, token_ids, part.top_n, make_table)
+    for index, score in zip(part.indices, found, strict=True):
         scores[index] = score
     return scores
 
 
-def prompt_logprobs(logits: Tensor, target_ids: Tensor, top_n: int) -> list[TokenLogprob]:
+def prompt_logprobs(
+    logits: Tensor, target_ids: Tensor, top_n: int, make_table: MakeTable = score_table
+) -> list[TokenLogprob]:
     """Score the token that follows each position.
 
     logits: float32 [positions, vocab]; target_ids: int64 [positions], on the same device.
@@ -43,11 +52,13 @@ def prompt_logprobs(logits: Tensor, target_ids: Tensor, top_n: int) -> list[Toke
     return [
         score
         for rows, targets in zip(logits.split(chunk), target_ids.split(chunk), strict=True)
-        for score in _score(rows, targets, [top_n] * len(targets))
+        for score in _score(rows, targets, [top_n] * len(targets), make_table)
     ]
 
 
-def _score(logits: Tensor, token_ids: Tensor, top_n: Sequence[int]) -> list[TokenLogprob]:
+def _score(
+    logits: Tensor, token_ids: Tensor, top_n: Sequence[int], make_table: MakeTable
+) -> list[TokenLogprob]:
     """One entry per row. All that leaves the device leaves it in a single copy."""
-    table = score_table(logits, token_ids, max(top_n, default=0))
+    table = make_table(logits, token_ids, max(top_n, default=0))
     return read_table(table, top_n, logits.shape[-1])

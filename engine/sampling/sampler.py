@@ -10,21 +10,15 @@ from torch import Tensor
 
 from engine.sampling import logit_bias, masks, penalties, shaping
 from engine.sampling.draw import draw
-from engine.sampling.logprobs import sampled_logprobs
+from engine.sampling.logprobs import prompt_logprobs, sampled_logprobs
 from engine.sampling.sampling_batch import SamplingBatch
 from engine.types import TokenLogprob
 
 Stage = Callable[[Tensor, SamplingBatch], Tensor]
 
-PIPELINE: tuple[Stage, ...] = (
-    penalties.apply,
-    logit_bias.apply,
-    masks.apply,
-    shaping.temperature,
-    shaping.top_k,
-    shaping.top_p,
-    shaping.min_p,
-)
+EDITS: tuple[Stage, ...] = (penalties.apply, logit_bias.apply, masks.apply)
+SHAPING: tuple[Stage, ...] = (shaping.temperature, shaping.top_k, shaping.top_p, shaping.min_p)
+PIPELINE = EDITS + SHAPING
 """Each stage may change the logits in place, leaves them alone when no row uses it, and treats a
 row the same whatever the other rows are. The order is part of the public contract."""
 
@@ -46,8 +40,7 @@ class Sampler:
 
         logits: float32 [rows, vocab]; left as they are.
         """
-        assert logits.shape == (batch.num_rows, batch.vocab_size), "logits do not fit the batch"
-        assert logits.dtype == torch.float32, "logits must be float32"
+        check_fit(logits, batch)
         processed = logits
         if batch.changes_logits:
             processed = logits.clone(memory_format=torch.contiguous_format)
@@ -55,3 +48,13 @@ class Sampler:
                 processed = stage(processed, batch)
         token_ids = draw(processed, batch)
         return SampledTokens(token_ids, sampled_logprobs(logits, token_ids, batch))
+
+    def prompt_logprobs(self, logits: Tensor, target_ids: Tensor, top_n: int) -> list[TokenLogprob]:
+        """See `engine.sampling.logprobs.prompt_logprobs`."""
+        return prompt_logprobs(logits, target_ids, top_n)
+
+
+def check_fit(logits: Tensor, batch: SamplingBatch) -> None:
+    """Assert that these are logits of the batch's rows."""
+    assert logits.shape == (batch.num_rows, batch.vocab_size), "logits do not fit the batch"
+    assert logits.dtype == torch.float32, "logits must be float32"

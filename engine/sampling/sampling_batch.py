@@ -118,15 +118,21 @@ class SamplingBatch:
         )
 
     @property
-    def changes_logits(self) -> bool:
-        """Whether any stage before the draw has something to do."""
+    def edits_logits(self) -> bool:
+        """Whether any row has penalties, a bias, or ids that it may not draw."""
         return not (
             self.penalties is None
             and self.logit_bias is None
             and self.legal is None
             and self.allowed is None
             and self.banned_ends is None
-            and self.temperature is None
+        )
+
+    @property
+    def changes_logits(self) -> bool:
+        """Whether any stage before the draw has something to do."""
+        return self.edits_logits or not (
+            self.temperature is None
             and self.top_k is None
             and self.top_p is None
             and self.min_p is None

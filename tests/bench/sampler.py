@@ -1,7 +1,7 @@
 """What it costs to draw a step's tokens: microseconds by vocabulary, rows and features.
 
-The same logits and parameters for every contestant: the stages in torch, and on a GPU the kernels
-beside them, taking turns. A step is what one costs in steady state, one after the other, with what
+The same logits and parameters for every contestant: the stages in torch, and the kernels beside
+them, taking turns. A step is what one costs in steady state, one after the other, with what
 carries the rows' state on; building a batch is not in it. Prints one JSON line.
 
     python -m tests.bench.sampler [--device cuda] [--vocabularies 32000 152064] [--rows 1 8 64 256]
@@ -18,6 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.native.build import built_library
+from engine.native.kernels import Kernels
+from engine.sampling.native_sampler import NativeSampler
 from engine.sampling.sampler import Sampler
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
 from engine.sampling.sampling_rows import SamplingRows
@@ -68,10 +71,9 @@ class Case:
             for seed in range(len(self.logits))
         ]
 
-    def torch_step(self) -> Step:
-        """The stages in torch over a batch that stays the same."""
+    def batch_step(self, sampler: Sampler | NativeSampler) -> Step:
+        """A batch that stays the same."""
         batch = SamplingBatch.build(self.occupants(), self.logits.shape[1], self.logits.device)
-        sampler = Sampler()
 
         def step() -> None:
             batch.advance(sampler.sample(self.logits, batch).token_ids)
@@ -96,9 +98,11 @@ class Case:
         return step
 
     def contestants(self) -> dict[str, Step]:
-        steps = {"torch": self.torch_step()}
+        steps = {"torch": self.batch_step(Sampler())}
         if self.logits.is_cuda:
             steps["triton"] = self.triton_step()
+        elif library := built_library():
+            steps["native"] = self.batch_step(NativeSampler(Kernels(library)))
         return steps
 
 

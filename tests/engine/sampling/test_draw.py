@@ -5,9 +5,8 @@ import math
 import pytest
 import torch
 
-from engine.sampling.draw import draw, inverse_cdf, likeliest
+from engine.sampling.draw import inverse_cdf, likeliest
 from engine.sampling.fixed_point import fixed_point_one, fixed_point_weights
-from engine.sampling.sampler import Sampler
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
 from engine.sampling_params import SamplingParams
 from tests.engine.sampling.oracle import (
@@ -19,6 +18,7 @@ from tests.engine.sampling.oracle import (
     random_logits,
     softmax,
 )
+from tests.engine.sampling.test_sampler import AnySampler
 
 ALMOST_ONE = 1 - 2**-53
 
@@ -66,7 +66,7 @@ def test_the_likeliest_is_the_first_of_equals(vocab_size: int) -> None:
 @pytest.mark.parametrize("broken", [math.nan, -math.inf])
 @pytest.mark.parametrize("vocab_size", [10, 5000])
 def test_a_broken_row_stays_inside_the_vocabulary_and_harms_no_other(
-    broken: float, vocab_size: int
+    sampler: AnySampler, broken: float, vocab_size: int
 ) -> None:
     params = [
         SamplingParams(),
@@ -79,34 +79,35 @@ def test_a_broken_row_stays_inside_the_vocabulary_and_harms_no_other(
     z[4:] = torch.arange(float(vocab_size))
     batch = SamplingBatch.build(rows, vocab_size, "cpu")
     healthy = SamplingBatch.build(rows[4:], vocab_size, "cpu")
-    chosen = Sampler().sample(z, batch).token_ids
+    chosen = sampler.sample(z, batch).token_ids
     assert 0 <= chosen.min() and chosen.max() < vocab_size
-    assert torch.equal(chosen[4:], Sampler().sample(z[4:], healthy).token_ids)
+    assert torch.equal(chosen[4:], sampler.sample(z[4:], healthy).token_ids)
 
 
-def test_greedy_takes_the_lowest_id_among_equals() -> None:
+def test_greedy_takes_the_lowest_id_among_equals(sampler: AnySampler) -> None:
     z = torch.zeros(3, 70_000)
     z[1, [69_999, 40_000]] = 1.0
     z[2, 5:] = 2.0
     rows = [SamplingRow(SamplingParams(temperature=0.0), seed) for seed in range(3)]
-    assert draw(z, SamplingBatch.build(rows, 70_000, "cpu")).tolist() == [0, 40_000, 5]
+    drawn = sampler.sample(z, SamplingBatch.build(rows, 70_000, "cpu")).token_ids
+    assert drawn.tolist() == [0, 40_000, 5]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 9e-6])
-def test_greedy_ignores_seed_and_truncation(temperature: float) -> None:
+def test_greedy_ignores_seed_and_truncation(sampler: AnySampler, temperature: float) -> None:
     z = torch.tensor([TEXTBOOK])
     params = SamplingParams(temperature=temperature, top_p=0.0, top_k=4, min_p=0.5)
     for seed in range(20):
-        assert Sampler().sample(z, one_row(params, 5, seed)).token_ids.tolist() == [2]
+        assert sampler.sample(z, one_row(params, 5, seed)).token_ids.tolist() == [2]
 
 
-def test_greedy_and_random_rows_mix() -> None:
+def test_greedy_and_random_rows_mix(sampler: AnySampler) -> None:
     rows = [
         SamplingRow(SamplingParams(temperature=0.0 if seed % 2 else 2.0), seed)
         for seed in range(400)
     ]
     z = torch.tensor([TEXTBOOK]).repeat(400, 1)
-    chosen = Sampler().sample(z, SamplingBatch.build(rows, 5, "cpu")).token_ids.tolist()
+    chosen = sampler.sample(z, SamplingBatch.build(rows, 5, "cpu")).token_ids.tolist()
     assert set(chosen[1::2]) == {2}
     assert len(set(chosen[0::2])) >= 3
 
@@ -123,7 +124,7 @@ def test_greedy_and_random_rows_mix() -> None:
 )
 @pytest.mark.parametrize("axis", ["seeds", "positions"])
 def test_drawn_frequencies_match_the_processed_distribution(
-    params: SamplingParams, axis: str
+    sampler: AnySampler, params: SamplingParams, axis: str
 ) -> None:
     n = 20_000
     if axis == "seeds":
@@ -133,7 +134,7 @@ def test_drawn_frequencies_match_the_processed_distribution(
     wanted = Oracle(SamplingRow(params, 0)).process(TEXTBOOK)
     chances = dict(zip(wanted, softmax(list(wanted.values())), strict=True))
     z = torch.tensor([TEXTBOOK]).repeat(n, 1)
-    chosen = Sampler().sample(z, SamplingBatch.build(rows, 5, "cpu")).token_ids
+    chosen = sampler.sample(z, SamplingBatch.build(rows, 5, "cpu")).token_ids
     counts = torch.bincount(chosen, minlength=5).tolist()
     assert all(counts[token_id] == 0 for token_id in range(5) if token_id not in chances)
     usual = [token_id for token_id, chance in chances.items() if chance * n > 5]

@@ -9,12 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.sampling.native_sampler import NativeSampler
 from engine.sampling.sampler import SampledTokens, Sampler
 from engine.sampling.sampling_batch import SamplingBatch, SamplingRow
 from engine.sampling_params import SamplingParams
 from tests.engine.sampling.oracle import processed, random_logits
 
 ROWS = 64
+AnySampler = Sampler | NativeSampler
 
 
 @pytest.fixture(params=[1, 2])
@@ -54,26 +56,30 @@ def mixed_rows(vocab_size: int) -> list[SamplingRow]:
     return rows
 
 
-def run(rows: list[SamplingRow], logits: list[Tensor]) -> list[tuple[Tensor, SampledTokens]]:
+def run(
+    sampler: AnySampler, rows: list[SamplingRow], logits: list[Tensor]
+) -> list[tuple[Tensor, SampledTokens]]:
     """Some steps; every step's processed logits and samples."""
     batch = SamplingBatch.build(rows, logits[0].shape[-1], "cpu")
     steps = []
     for z in logits:
-        sampled = Sampler().sample(z, batch)
+        sampled = sampler.sample(z, batch)
         steps.append((processed(z, batch), sampled))
         batch.advance(sampled.token_ids)
     return steps
 
 
 @pytest.mark.parametrize("vocab_size", [1003, 4099])
-def test_a_row_is_bit_identical_alone_and_in_any_company(vocab_size: int, threads: int) -> None:
+def test_a_row_is_bit_identical_alone_and_in_any_company(
+    sampler: AnySampler, vocab_size: int, threads: int
+) -> None:
     rows = mixed_rows(vocab_size)
     logits = [random_logits(ROWS, vocab_size, seed) for seed in range(3)]
-    together = run(rows, logits)
+    together = run(sampler, rows, logits)
     for size in (1, 2, 3, 5, 8, 13, 32, 61):
         for start in range(0, ROWS, 2 if size == 1 else max(size, 25)):
             part = slice(start, min(start + size, ROWS))
-            apart = run(rows[part], [z[part] for z in logits])
+            apart = run(sampler, rows[part], [z[part] for z in logits])
             for (full_z, full), (z, sampled) in zip(together, apart, strict=True):
                 assert torch.equal(full_z[part], z)
                 assert torch.equal(full.token_ids[part], sampled.token_ids)
@@ -82,24 +88,24 @@ def test_a_row_is_bit_identical_alone_and_in_any_company(vocab_size: int, thread
                 assert full.logprobs[part] == alone
 
 
-def test_a_large_vocabulary_in_few_rows(threads: int) -> None:
+def test_a_large_vocabulary_in_few_rows(sampler: AnySampler, threads: int) -> None:
     vocab_size = 50_257
     rows = mixed_rows(vocab_size)[:8]
     logits = [random_logits(8, vocab_size, seed=9, scale=2.5)]
-    full_z, full = run(rows, logits)[0]
+    full_z, full = run(sampler, rows, logits)[0]
     for index in range(8):
-        z, sampled = run(rows[index : index + 1], [logits[0][index : index + 1]])[0]
+        z, sampled = run(sampler, rows[index : index + 1], [logits[0][index : index + 1]])[0]
         assert torch.equal(z[0], full_z[index])
         assert sampled.token_ids[0] == full.token_ids[index]
 
 
-def test_the_number_of_threads_does_not_show() -> None:
+def test_the_number_of_threads_does_not_show(sampler: AnySampler) -> None:
     rows, logits = mixed_rows(4099), [random_logits(ROWS, 4099, seed) for seed in range(3)]
     before = torch.get_num_threads()
     outcomes = []
     for count in (1, 2):
         torch.set_num_threads(count)
-        outcomes.append(run(rows, logits))
+        outcomes.append(run(sampler, rows, logits))
     torch.set_num_threads(before)
     for (z1, sampled1), (z2, sampled2) in zip(*outcomes, strict=True):
         assert torch.equal(z1, z2)
@@ -107,12 +113,12 @@ def test_the_number_of_threads_does_not_show() -> None:
         assert sampled1.logprobs == sampled2.logprobs
 
 
-def test_the_order_of_rows_and_regrouping_do_not_show() -> None:
+def test_the_order_of_rows_and_regrouping_do_not_show(sampler: AnySampler) -> None:
     rows = mixed_rows(500)
     z = random_logits(ROWS, 500)
     order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(1))
-    straight = run(rows, [z])[0][1].token_ids
-    shuffled = run([rows[index] for index in order.tolist()], [z[order]])[0][1].token_ids
+    straight = run(sampler, rows, [z])[0][1].token_ids
+    shuffled = run(sampler, [rows[index] for index in order.tolist()], [z[order]])[0][1].token_ids
     assert torch.equal(shuffled, straight[order])
 
 
@@ -126,10 +132,10 @@ def test_an_element_wise_exponential_ignores_its_place() -> None:
             assert torch.equal(values[part].clone().exp(), whole[part])
 
 
-def test_the_logits_are_left_as_they_were() -> None:
+def test_the_logits_are_left_as_they_were(sampler: AnySampler) -> None:
     z = random_logits(ROWS, 500)
     before = z.clone()
-    run(mixed_rows(500), [z])
+    run(sampler, mixed_rows(500), [z])
     assert torch.equal(z, before)
 
 
@@ -140,20 +146,20 @@ def test_neutral_rows_do_not_touch_the_logits() -> None:
     assert batch.penalties is None  # nothing of vocabulary size is kept
 
 
-def test_a_resumed_sequence_draws_what_it_would_have_drawn() -> None:
+def test_a_resumed_sequence_draws_what_it_would_have_drawn(sampler: AnySampler) -> None:
     params = SamplingParams(temperature=1.2, top_p=0.9, frequency_penalty=0.5)
     logits = [random_logits(1, 300, seed) for seed in range(40)]
-    tokens = [int(s.token_ids) for _, s in run([SamplingRow(params, 99, [1, 2])], logits)]
+    tokens = [int(s.token_ids) for _, s in run(sampler, [SamplingRow(params, 99, [1, 2])], logits)]
     for cut in (1, 16, 25):
         row = SamplingRow(params, 99, [1, 2], tokens[:cut])
-        assert [int(s.token_ids) for _, s in run([row], logits[cut:])] == tokens[cut:]
+        assert [int(s.token_ids) for _, s in run(sampler, [row], logits[cut:])] == tokens[cut:]
 
 
-def test_different_seeds_differ_and_equal_seeds_agree() -> None:
+def test_different_seeds_differ_and_equal_seeds_agree(sampler: AnySampler) -> None:
     z = torch.zeros(1, 10_000).repeat(4, 1)
     seeds = [1, 2, 1, -1]
     rows = [SamplingRow(SamplingParams(), seed) for seed in seeds]
-    first, second, third, fourth = run(rows, [z])[0][1].token_ids.tolist()
+    first, second, third, fourth = run(sampler, rows, [z])[0][1].token_ids.tolist()
     assert first == third
     assert len({first, second, fourth}) == 3
 
@@ -172,9 +178,9 @@ def test_cuda_rows_are_bit_identical_alone_and_together() -> None:
             assert Sampler().sample(one, alone).token_ids[0] == tokens[index]
 
 
-def test_logits_must_fit_the_batch() -> None:
+def test_logits_must_fit_the_batch(sampler: AnySampler) -> None:
     batch = SamplingBatch.build([SamplingRow(SamplingParams(), 0)], 5, "cpu")
     with pytest.raises(AssertionError, match="fit"):
-        Sampler().sample(torch.zeros(2, 5), batch)
+        sampler.sample(torch.zeros(2, 5), batch)
     with pytest.raises(AssertionError, match="float32"):
-        Sampler().sample(torch.zeros(1, 5, dtype=torch.float16), batch)
+        sampler.sample(torch.zeros(1, 5, dtype=torch.float16), batch)

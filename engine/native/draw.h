@@ -18,6 +18,7 @@
 namespace {
 
 constexpr float NONE = -std::numeric_limits<float>::infinity();
+constexpr float ANYWHERE = -NONE;
 constexpr int64_t STRETCH = 16 * LANES;  // logits whose largest one and whose weight are kept
 
 // What rows are drawn by; arrays of one entry a row.
@@ -52,19 +53,27 @@ inline Floats load_some(const float* from, int64_t count) {
 }
 
 // Sixteen weights.
+#ifdef __AVX512DQ__
+typedef int64_t Weights __attribute__((vector_size(LANES * 8)));
+#else
 struct Weights {
   int64_t of[LANES];
+
+  int64_t operator[](int lane) const { return of[lane]; }
+
+  void operator+=(const Weights& other) {
+    for (int lane = 0; lane < LANES; ++lane) of[lane] += other.of[lane];
+  }
 };
+#endif
 
 // exp(z - most) as integers, 2^bits for the largest; what is no number weighs nothing.
 inline Weights weights_of(const Floats& z, float most, int bits) {
   const Floats weights = exponential(larger(z - most, all(-100.0f)));
-  Weights integers;
 #ifdef __AVX512DQ__
-  typedef int64_t Longs __attribute__((vector_size(LANES * 8)));
-  const Longs longs = __builtin_convertvector(weights * std::ldexp(1.0f, bits), Longs);
-  std::memcpy(&integers, &longs, sizeof integers);
+  return __builtin_convertvector(weights * std::ldexp(1.0f, bits), Weights);
 #else  // no such instruction: the mantissa, shifted by what the exponent says
+  Weights integers;
   int32_t parts[LANES];
   std::memcpy(parts, &weights, sizeof parts);
   for (int i = 0; i < LANES; ++i) {
@@ -73,8 +82,8 @@ inline Weights weights_of(const Floats& z, float most, int bits) {
     const int64_t left = shift > 0 ? shift : 0, right = shift < 0 ? -shift : 0;
     integers.of[i] = mantissa << left >> (right < 63 ? right : 63);
   }
-#endif
   return integers;
+#endif
 }
 
 // Numbers in the order of unsigned integers; zeros of both signs are equal.
@@ -161,38 +170,41 @@ struct Border {
   int64_t ties;
 };
 
-// Finds the border bit by bit: each bit of the keys parts the entries that are still in question.
+// Finds the border by some bits of the keys at a time: they part the entries that are still in
+// question into bins, and the border is in one of them.
 struct Selection {
-  std::vector<Entry> entries, upper, lower;
+  static constexpr int BITS = 10;
+
+  std::vector<Entry> entries;
+  std::vector<int64_t> bins = std::vector<int64_t>(1 << BITS);  // amounts
 
   void add(float logit, int64_t amount) { entries.push_back({key_of(logit), amount}); }
 
   // The best entries whose amounts together reach `wanted`, which is positive and not more than
   // there is.
   Border best(int64_t wanted) {
-    upper.resize(entries.size());
-    lower.resize(entries.size());
-    uint32_t differing = 0;
-    for (const Entry& entry : entries) differing |= entry.key ^ entries[0].key;
-    for (uint32_t bit = 1u << 31; bit; bit >>= 1) {
-      if (!(differing & bit)) continue;
-      int64_t num_upper = 0, num_lower = 0, above = 0;
+    while (const uint32_t differing = differing_bits()) {
+      const int shift = std::max(0, 32 - __builtin_clz(differing) - BITS);
+      const auto bin_of = [=](const Entry& e) { return e.key >> shift & ((1 << BITS) - 1); };
+      std::fill(bins.begin(), bins.end(), 0);
+      for (const Entry& entry : entries) bins[bin_of(entry)] += entry.amount;
+      uint32_t bin = bins.size() - 1;
+      while (bins[bin] < wanted) wanted -= bins[bin--];
+      size_t left = 0;
       for (const Entry& entry : entries) {  // without a branch that nobody could predict
-        const bool is_upper = entry.key & bit;
-        upper[num_upper] = lower[num_lower] = entry;
-        num_upper += is_upper;
-        num_lower += !is_upper;
-        above += is_upper * entry.amount;
+        entries[left] = entry;
+        left += bin_of(entry) == bin;
       }
-      if (above >= wanted) {
-        entries.assign(upper.begin(), upper.begin() + num_upper);
-      } else {
-        wanted -= above;
-        entries.assign(lower.begin(), lower.begin() + num_lower);
-      }
+      entries.resize(left);
     }
     const int64_t amount = entries[0].amount;  // as of all that are left: they are equal
     return {entries[0].key, (wanted + amount - 1) / amount};
+  }
+
+  uint32_t differing_bits() const {
+    uint32_t differing = 0;
+    for (const Entry& entry : entries) differing |= entry.key ^ entries[0].key;
+    return differing;
   }
 };
 
@@ -230,11 +242,13 @@ class LogitRow {
     Candidates& kept = space_.candidates;
     const float floor = most_ + log_min_p;
     if (by_count) {
-      gather([&] { return kept.count >= top_k; });
+      gather(ANYWHERE, [&] { return kept.count >= top_k; });
       keep_count(top_k);
     } else if (by_mass) {
-      const int64_t wanted = share(weigh_all(), top_p);
-      gather([&] { return kept.total() >= wanted; });
+      const int64_t all = weigh_all(), wanted = share(all, top_p);
+      // Tokens that are further below weigh less, all of them, than what may be left out.
+      const float deepest = std::log(size_ / ((1 - top_p) * std::ldexp(all, -bits_)));
+      gather(deepest, [&] { return kept.total() >= wanted; });
       keep_mass(wanted);
     } else {
       collect(floor);
@@ -250,7 +264,7 @@ class LogitRow {
   // Writes a row of `Scores`.
   void score(int64_t token_id, int64_t width, double* to) {
     Candidates& best = space_.candidates;
-    gather([&] { return best.count >= width; });
+    gather(ANYWHERE, [&] { return best.count >= width; });
     keep_count(width);
     std::vector<int64_t> order(best.count);
     for (int64_t i = 0; i < best.count; ++i) order[i] = i;
@@ -300,12 +314,10 @@ class LogitRow {
     int64_t total = 0;
     for (int64_t s = 0; s < stretches(); ++s) {
       Weights sums{};
-      for (int64_t i = s * STRETCH; i < std::min(size_, (s + 1) * STRETCH); i += LANES) {
-        const Weights some = weights_of(load_some(z_ + i, size_ - i), most_, bits_);
-        for (int lane = 0; lane < LANES; ++lane) sums.of[lane] += some.of[lane];
-      }
+      for (int64_t i = s * STRETCH; i < std::min(size_, (s + 1) * STRETCH); i += LANES)
+        sums += weights_of(load_some(z_ + i, size_ - i), most_, bits_);
       int64_t sum = 0;
-      for (const int64_t weight : sums.of) sum += weight;
+      for (int lane = 0; lane < LANES; ++lane) sum += sums[lane];
       total += space_.weights[s] = sum;
     }
     return total;
@@ -323,14 +335,15 @@ class LogitRow {
     kept.weigh(most_, bits_);
   }
 
-  // Collects further and further down until there are enough.
+  // Collects further and further down until there are enough, as there should be at `deepest`.
   template <class Enough>
-  void gather(const Enough& enough) {
-    for (float depth = 4; depth < 60; depth *= 1.35f) {
+  void gather(float deepest, const Enough& enough) {
+    for (float depth = 4; depth < std::min(deepest, 60.0f); depth *= 1.35f) {
       collect(most_ - depth);
       if (enough()) return;
     }
-    collect(NONE);
+    collect(most_ - deepest);
+    if (!enough()) collect(NONE);
   }
 
   void keep_count(int64_t count) {
@@ -375,7 +388,7 @@ class LogitRow {
     for (int64_t i = s * STRETCH;; i += LANES) {
       const Weights weights = weights_of(load_some(z_ + i, size_ - i), most_, bits_);
       for (int lane = 0; lane < LANES; ++lane)
-        if ((before -= weights.of[lane]) < 0) return i + lane;
+        if ((before -= weights[lane]) < 0) return i + lane;
     }
   }
 

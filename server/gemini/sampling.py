@@ -39,6 +39,7 @@ FIELD_PATHS = {
     **{internal: f"generation_config.{name}" for name, internal in PARAMETER_NAMES.items()},
     "n": "generation_config.candidate_count",
     "prompt": "contents",
+    "messages": "contents",
 }
 """The engine's and the shared server's names of things -> their paths in a Gemini request."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from engine.errors import InvalidParameter
 from tests.fakes import ScriptedEngine
 from tests.server.gemini.conftest import Serve
 from tests.server.gemini.helpers import COUNT, GENERATE, MODEL, SSE, STREAM, ask, user
@@ -164,6 +165,15 @@ def test_bad_requests_are_400_and_name_the_field(
 def test_messages_speak_of_gemini_fields(client: TestClient) -> None:
     message = client.post(GENERATE, json=ask(temperature=3)).json()["error"]["message"]
     assert message.startswith("Invalid 'generation_config.temperature': ")
+
+
+def test_what_a_template_refuses_is_said_of_contents(serve: Serve) -> None:
+    refusal = InvalidParameter("messages", None, "the template refuses this conversation.")
+    answer = serve(ScriptedEngine(refuse_with=refusal)).post(GENERATE, json=ask())
+    error = answer.json()["error"]
+    assert answer.status_code == 400
+    assert error["message"].startswith("Invalid 'contents': the template refuses")
+    assert error["details"][0]["fieldViolations"][0]["field"] == "contents"
 
 
 def test_g30_the_known_messages(client: TestClient) -> None:

@@ -15,7 +15,7 @@
 
 namespace {
 
-constexpr float FAR = 60;  // below the largest logit: what is there weighs nothing
+constexpr float FAR = 60;                // below the largest logit: nothing weighs anything there
 constexpr int64_t STRETCH = 16 * LANES;  // logits whose largest one and whose weight are kept
 
 // What rows are drawn by; arrays of one entry a row.
@@ -44,7 +44,7 @@ struct Scores {
 // What the draws of one thread need room for.
 struct DrawSpace {
   std::vector<float> scaled, tops, best_tops;  // tops: the largest of each stretch
-  std::vector<int64_t> weights;     // of each stretch
+  std::vector<int64_t> weights;                // of each stretch
   Candidates candidates;
   Selection selection;
 };

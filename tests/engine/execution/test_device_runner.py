@@ -189,6 +189,7 @@ def test_steps_of_decodes_never_wait_for_the_device(model: Path) -> None:
             core.step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert core.stats.running == 4, "the steps that must not wait had nothing to do"
 
 
 def test_an_abort_frees_everything_while_steps_are_under_way(model: Path) -> None:

@@ -25,6 +25,7 @@ import torch
 from engine.attention.backend import AttentionShape
 from engine.attention.forward_batch import ForwardBatch
 from engine.attention.kv_cache import KVCache
+from engine.attention.soft_cap import soft_cap_
 
 SHORTEST_TILE = 64
 """Keys of a tile when blocks are shorter than this."""
@@ -224,9 +225,7 @@ class CpuStepAttention:
         heads = self._shape.num_kv_heads
         queries = self._query_tiles(plan, q).index_select(0, plan.entry_query).flatten(0, 1)
         keys = self._stored(self._cache.keys[layer], plan)
-        scores = torch.bmm(queries, keys.transpose(1, 2))
-        if self._shape.cap is not None:
-            scores.div_(self._shape.cap).tanh_().mul_(self._shape.cap)
+        scores = soft_cap_(torch.bmm(queries, keys.transpose(1, 2)), self._shape.cap)
         bias = plan.bias[self._shape.windows[layer]]
         scores.view(-1, heads, *scores.shape[1:]).add_(bias)
         weights = scores.softmax(-1)

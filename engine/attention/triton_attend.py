@@ -11,15 +11,12 @@ to be; which tiles and how many splits is the caller's choice.
 
 from __future__ import annotations
 
-import math
-
 import triton
 import triton.language as tl
 
+from engine.attention.triton_cap import capped
 from engine.attention.triton_reduce import merge
 from engine.dependent_launch import follow, lead
-
-LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 # One binary whatever the step: these differ from step to step, and so would where they lie in a
@@ -50,7 +47,7 @@ def attend_kernel(
     HEAD_DIM: tl.constexpr,
     BLOCK_SIZE: tl.constexpr,
     WINDOW: tl.constexpr,  # 0: sees all
-    CAP: tl.constexpr,  # soft cap of scores; 0: none
+    CAP: tl.constexpr,  # soft cap of scores, times log2(e), too; 0: none
     SPLIT_KEYS: tl.constexpr,  # keys of a split; 0: as many as cut the sequence evenly
     TILE_ROWS: tl.constexpr,
     TILE_KEYS: tl.constexpr,
@@ -200,10 +197,8 @@ def _attend_range(
         place = place[:, None] * HEAD_DIM + column[None, :]
         k = tl.load(keys + place, wanted, other=0.0).to(q.dtype)
         scores = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
-        if CAP > 0:  # tanh(s / CAP), of scores times log2(e)
-            scores = (2 * LOG2_E * CAP) / (
-                1 + tl.exp2(tl.minimum(scores * (-2 / CAP), 120.0))
-            ) - LOG2_E * CAP
+        if CAP > 0:
+            scores = capped(scores, CAP)
         if IS_MASKED:
             sees = (key[None, :] <= position[:, None]) & present[None, :]
             if WINDOW > 0:

@@ -24,6 +24,8 @@ from engine.attention.triton_store import store_heads
 from engine.attention.triton_tiles import Tiles
 from engine.dependent_launch import chained
 
+LOG2_E = math.log2(math.e)
+
 
 class TritonAttention:
     """Backend for caches on a GPU, whose dtype is the model's or `torch.float8_e4m3fn`."""
@@ -165,13 +167,13 @@ class TritonStepAttention:
             num_tiles,
             num_programs,
             self._partials.shape[2],
-            shape.scale * math.log2(math.e),
+            shape.scale * LOG2_E,
             KV_HEADS=shape.num_kv_heads,
             GROUP=shape.group,
             HEAD_DIM=shape.head_dim,
             BLOCK_SIZE=cache.block_size,
             WINDOW=shape.windows[layer] or 0,
-            CAP=shape.cap or 0.0,
+            CAP=(shape.cap or 0.0) * LOG2_E,
             SPLIT_KEYS=triton_tiles.SPLIT_KEYS if self._batch_invariant else 0,
             TILE_ROWS=tiles.rows,
             TILE_KEYS=tiles.keys,

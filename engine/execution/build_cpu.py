@@ -16,7 +16,7 @@ from engine.errors import EngineFault
 from engine.execution.loaded import Loaded
 from engine.execution.machine import cpu_threads
 from engine.execution.model_runner import ModelRunner
-from engine.execution.setup import Setup, make_cache, weight_bytes
+from engine.execution.setup import Setup, attention_shape, make_cache, weight_bytes
 from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder, can_decode
@@ -38,7 +38,7 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
     config, spec = setup.config, setup.spec
     torch.set_num_threads(cpu_threads(config.threads, weight_bytes(setup.model_dir)))
     kernels = None
-    if can_attend(setup.attention_shape, config.block_size, setup.dtype):
+    if can_attend(attention_shape(setup.spec), config.block_size, setup.dtype):
         kernels = _load_kernels(setup, announce)
     announce("loading weights")
     decoder = _decoder(setup, kernels)
@@ -80,8 +80,8 @@ def _decoder(setup: Setup, kernels: Kernels | None) -> Decoder | NativeDecoder:
 
 def _attention(setup: Setup, cache: KVCache, kernels: Kernels | None) -> AttentionBackend:
     if kernels is not None:
-        return NativeAttention(kernels, setup.attention_shape, cache)
-    return CpuAttention(setup.attention_shape, cache)
+        return NativeAttention(kernels, attention_shape(setup.spec), cache)
+    return CpuAttention(attention_shape(setup.spec), cache)
 
 
 def _load_kernels(setup: Setup, announce: Callable[[str], None]) -> Kernels | None:

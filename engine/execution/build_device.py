@@ -13,7 +13,7 @@ from engine.attention.triton_backend import TritonAttention
 from engine.execution.device_runner import DeviceRunner
 from engine.execution.loaded import Loaded
 from engine.execution.row_tables import RowTables
-from engine.execution.setup import Setup, make_cache
+from engine.execution.setup import Setup, attention_shape, make_cache
 from engine.grammar.masks import GrammarMasks
 from engine.models.triton_decoder import load_triton_decoder
 from engine.sampling.sampling_rows import SamplingRows
@@ -51,7 +51,7 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
     on_gpu = device.type == "cuda"
     runner = DeviceRunner(
         decoder,
-        TritonAttention(setup.attention_shape, cache, batch_invariant=setup.batch_invariant),
+        TritonAttention(attention_shape(setup.spec), cache, batch_invariant=setup.batch_invariant),
         tables,
         SamplingRows(num_rows + num_draft_rows, setup.spec.vocab_size, device),
         GrammarMasks(),

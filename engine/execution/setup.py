@@ -42,11 +42,6 @@ class Setup:
     def model_dir(self) -> Path:
         return Path(self.config.model)
 
-    @property
-    def attention_shape(self) -> AttentionShape:
-        """What attention must know of the model."""
-        return attention_shape(self.spec)
-
 
 def attention_shape(spec: ModelSpec) -> AttentionShape:
     """What attention must know of a model."""

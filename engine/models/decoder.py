@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.attention.backend import RotatingStepAttention, StepAttention
+from engine.attention.soft_cap import soft_cap_
 from engine.models.layer_weights import LayerWeights, Projection
 from engine.models.layers import (
     Embedding,
@@ -20,7 +21,6 @@ from engine.models.layers import (
     RMSNorm,
     Rotation,
     rotate_,
-    soft_cap_,
 )
 from engine.models.linear import Linear, make_linear
 from engine.models.spec import ModelSpec

@@ -104,9 +104,9 @@ class LayerRotations:
         return [prepared[number] for number in self._of_layer]
 
 
-def soft_cap_(x: Tensor, cap: float | None) -> Tensor:
-    """`cap tanh(x / cap)` in place (Gemma 2, arXiv 2408.00118); as it is without a cap."""
-    return x if cap is None else x.div_(cap).tanh_().mul_(cap)
+def rounded(number: float, dtype: torch.dtype) -> float:
+    """As `dtype` has it."""
+    return torch.tensor(number, dtype=dtype).item()
 
 
 class Embedding:
@@ -115,7 +115,7 @@ class Embedding:
     def __init__(self, table: Tensor, scale: float) -> None:
         """table: `[vocabulary, hidden]`; `scale` is rounded to its dtype, as in training."""
         self._table = table
-        self._scale = torch.tensor(scale, dtype=table.dtype).item()
+        self._scale = rounded(scale, table.dtype)
 
     def __call__(self, token_ids: Tensor) -> Tensor:
         """`[tokens, hidden]`, new."""

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from engine.attention.backend import StepAttention
 from engine.attention.native import NativeStepAttention
+from engine.attention.soft_cap import soft_cap_
 from engine.models.layer_weights import LayerWeights, Projection
-from engine.models.layers import soft_cap_
+from engine.models.layers import rounded
 from engine.models.spec import ModelSpec
 from engine.native.kernels import DTYPES, LANES, Kernels, Layer, Model
 from engine.native.packing import PackedWeights, in_turn
@@ -82,7 +83,7 @@ class NativeDecoder:
             spec.hidden_size,
             spec.intermediate_size,
             spec.rms_norm_eps,
-            torch.tensor(spec.embedding_scale, dtype=embedding.dtype).item(),
+            rounded(spec.embedding_scale, embedding.dtype),
             spec.activation == "gelu_tanh",
         )
 

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from engine.attention.triton_cap import capped
 from engine.dependent_launch import chained, follow, lead
 from engine.models.activation import GELU_CUBIC, GELU_LINEAR, Activation
 
@@ -23,18 +24,12 @@ _CUBIC = tl.constexpr(GELU_CUBIC)
 
 @triton.jit
 def activated(x, GELU: tl.constexpr):
-    """SiLU, or the approximation of GELU; see `engine.models.activation`. Bounded, as here and
-    below what is beyond is past the last bit: an overflow would tell nothing more."""
+    """SiLU, or the approximation of GELU; see `engine.models.activation`. Bounded, for
+    an overflow of the exponential would tell nothing more."""
     inner = x
     if GELU:
         inner = x * (_LINEAR + _CUBIC * x * x)
     return x / (1 + tl.exp(tl.minimum(-inner, 80.0)))
-
-
-@triton.jit
-def capped(x, CAP: tl.constexpr):
-    """`CAP tanh(x / CAP)`, a soft cap."""
-    return CAP * (2 / (1 + tl.exp(tl.minimum(x * (-2 / CAP), 80.0))) - 1)
 
 
 @triton.jit

@@ -44,13 +44,6 @@ struct Cache {
   const int64_t* windows;
 };
 
-// 1 / sqrt(mean(x^2) + eps)
-inline float inverse_root(const float* x, int64_t size, float eps) {
-  Floats squares{};
-  for (int64_t i = 0; i < size; i += LANES) squares += load(x + i) * load(x + i);
-  return 1.0f / std::sqrt(sum(squares) / float(size) + eps);
-}
-
 template <class T>
 void rms_norm(const float* x, const float* gain, Rows<T> y, int64_t rows, float eps) {
   const int64_t size = y.size;

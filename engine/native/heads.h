@@ -34,13 +34,18 @@ struct Inputs {
   float eps;
 };
 
+// 1 / sqrt(mean(x^2) + eps)
+inline float inverse_root(const float* x, int64_t size, float eps) {
+  Floats squares{};
+  for (int64_t i = 0; i < size; i += LANES) squares += load(x + i) * load(x + i);
+  return 1.0f / std::sqrt(sum(squares) / float(size) + eps);
+}
+
 template <class T>
 void read_head(const Inputs& in, const T* from, int64_t token, int head, int dim, float* x) {
   for (int i = 0; i < dim; i += LANES) store(x + i, load(from + i));
   if (in.gain) {
-    Floats squares{};
-    for (int i = 0; i < dim; i += LANES) squares += load(x + i) * load(x + i);
-    const float root = 1.0f / std::sqrt(sum(squares) / dim + in.eps);
+    const float root = inverse_root(x, dim, in.eps);
     const float* gain = in.gain + int64_t(head) * dim;
     for (int i = 0; i < dim; i += LANES) store(x + i, load(x + i) * root * load(gain + i));
   }

@@ -71,6 +71,7 @@ def compiling() -> Iterator[list[Compiled]]:
         patch.object(JITFunction, "run", run),
         patch.object(torch, "empty", torch.zeros),
         patch("engine.dependent_launch._overlaps", lambda device: CAPABILITY >= 90),
+        patch.object(torch.Tensor, "is_cuda", True),
     ):
         yield results
 

@@ -17,6 +17,7 @@ import triton.language as tl
 from engine.attention.triton_cap import capped
 from engine.attention.triton_reduce import merge
 from engine.dependent_launch import follow, lead
+from engine.float8 import widened
 
 
 # One binary whatever the step: these differ from step to step, and so would where they lie in a
@@ -30,7 +31,7 @@ def attend_kernel(
     out,  # the same; written if num_programs is 1
     partials,  # [tokens, heads, num_splits, HEAD_DIM] float32; else these
     stats,  # [tokens, heads, num_splits, 2] float32: largest score and sum of each
-    keys,  # [blocks, KV_HEADS, BLOCK_SIZE, HEAD_DIM]
+    keys,  # [blocks, KV_HEADS, BLOCK_SIZE, HEAD_DIM]; of eight bits: words [..., HEAD_DIM / 4]
     values,
     block_tables,  # [rows, table_width] int32
     rows,  # [sequences] int32
@@ -52,6 +53,8 @@ def attend_kernel(
     TILE_ROWS: tl.constexpr,
     TILE_KEYS: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    IN_WORD: tl.constexpr,  # numbers of the cache in what is loaded: 1, or 4 of eight bits
+    ON_CARD: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
     """Grid: (num_tiles * num_programs, KV_HEADS, sequences)."""
@@ -80,6 +83,8 @@ def attend_kernel(
     inside = is_query[:, None] & (column < HEAD_DIM)[None, :]
     place = head[:, None] * HEAD_DIM + column[None, :]
     q = tl.load(queries + place, inside, other=0.0)
+    if IN_WORD > 1 and q.dtype == tl.bfloat16:
+        q = q.to(tl.float16)  # to which the cache's numbers widen in half as many instructions
 
     # What any row of the tile sees is [oldest, end); all see [oldest, common) if no window ends it.
     common = length - count + first + 1
@@ -102,11 +107,12 @@ def attend_kernel(
             m, total, acc = _attend_range(
                 q, m, total, acc, low, middle, oldest, position, kv_head, table, keys, values,
                 scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS, TILE_DIM,
-                False, False,
+                IN_WORD, ON_CARD, False, False,
             )  # fmt: skip
         m, total, acc = _attend_range(
             q, m, total, acc, middle, high, oldest, position, kv_head, table, keys, values,
-            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS, TILE_DIM, True, False,
+            scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS, TILE_DIM,
+            IN_WORD, ON_CARD, True, False,
         )  # fmt: skip
         if num_programs > 1:
             _store_part(
@@ -126,7 +132,7 @@ def attend_kernel(
             part_m, part_total, part_acc = _attend_range(
                 q, part_m, part_total, part_acc, low, high, oldest, position, kv_head, table,
                 keys, values, scale, KV_HEADS, HEAD_DIM, BLOCK_SIZE, WINDOW, CAP, TILE_KEYS,
-                TILE_DIM, True, True,
+                TILE_DIM, IN_WORD, ON_CARD, True, True,
             )  # fmt: skip
             if num_programs > 1:
                 part = head * num_splits + split
@@ -171,6 +177,8 @@ def _attend_range(
     CAP: tl.constexpr,
     TILE_KEYS: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    IN_WORD: tl.constexpr,
+    ON_CARD: tl.constexpr,
     IS_MASKED: tl.constexpr,  # else all rows see all keys, and whole tiles of them
     IN_ORDER: tl.constexpr,
 ):
@@ -179,10 +187,10 @@ def _attend_range(
     `IN_ORDER`: weights are summed as a product with ones, key after key. A reduction would take
     them in an order that hangs on how the tile lies in the threads.
     """
-    column = tl.arange(0, TILE_DIM)
+    column = tl.arange(0, TILE_DIM // IN_WORD)
     ones = tl.full([TILE_KEYS, 16], 1.0, tl.float32).to(q.dtype)
     sums = tl.broadcast_to(total[:, None], [q.shape[0], 16])
-    inside = (column < HEAD_DIM)[None, :]
+    inside = (column < HEAD_DIM // IN_WORD)[None, :]
     for base in range(low, high, TILE_KEYS):
         key = base + tl.arange(0, TILE_KEYS)
         if IS_MASKED:
@@ -194,8 +202,8 @@ def _attend_range(
             block = tl.load(table + key // BLOCK_SIZE).to(tl.int64)
             wanted = inside
         place = (block * KV_HEADS + kv_head) * BLOCK_SIZE + key % BLOCK_SIZE
-        place = place[:, None] * HEAD_DIM + column[None, :]
-        k = tl.load(keys + place, wanted, other=0.0).to(q.dtype)
+        place = place[:, None] * (HEAD_DIM // IN_WORD) + column[None, :]
+        k = _cached(keys + place, wanted, q.dtype, IN_WORD, ON_CARD)
         scores = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
         if CAP > 0:
             scores = capped(scores, CAP)
@@ -208,7 +216,7 @@ def _attend_range(
         shift = tl.where(larger == float("-inf"), 0.0, larger)
         weights = tl.exp2(scores - shift[:, None])
         shrink = tl.exp2(m - shift)
-        v = tl.load(values + place, wanted, other=0.0).to(q.dtype)
+        v = _cached(values + place, wanted, q.dtype, IN_WORD, ON_CARD)
         rounded = weights.to(q.dtype)
         if IN_ORDER:
             sums = tl.dot(rounded, ones, sums * shrink[:, None], input_precision="tf32x3")
@@ -219,3 +227,13 @@ def _attend_range(
     if IN_ORDER:
         total = tl.max(sums, 1)  # all are the same
     return m, total, acc
+
+
+@triton.jit
+def _cached(pointers, wanted, dtype: tl.constexpr, IN_WORD: tl.constexpr, ON_CARD: tl.constexpr):
+    """Numbers of the cache `[keys, TILE_DIM]`, zero where nothing is wanted."""
+    if IN_WORD > 1:
+        numbers = widened(tl.load(pointers, wanted, other=0), ON_CARD)
+    else:
+        numbers = tl.load(pointers, wanted, other=0.0)
+    return numbers.to(dtype)

@@ -23,6 +23,7 @@ from engine.attention.triton_reduce import reduce_splits, reduce_splits_in_order
 from engine.attention.triton_store import store_heads
 from engine.attention.triton_tiles import Tiles
 from engine.dependent_launch import chained
+from engine.float8 import in_word, read_as
 
 LOG2_E = math.log2(math.e)
 
@@ -131,7 +132,8 @@ class TritonStepAttention:
         sizes = (self._shape.head_dim, self._shape.group, dtype)
         if self._batch_invariant:
             return triton_tiles.invariant_decode_tiles(*sizes)
-        return triton_tiles.decode_tiles(*sizes, is_split=self._programs > 1)
+        eight_bit = in_word(self._cache.keys[0]) > 1
+        return triton_tiles.decode_tiles(*sizes, is_split=self._programs > 1, eight_bit=eight_bit)
 
     def _chunk_tiles(self, dtype: torch.dtype) -> Tiles:
         sizes = (self._shape.head_dim, self._shape.group, dtype)
@@ -156,8 +158,8 @@ class TritonStepAttention:
             out,
             self._partials,
             self._stats,
-            cache.keys[layer],
-            cache.values[layer],
+            read_as(cache.keys[layer]),
+            read_as(cache.values[layer]),
             batch.block_tables,
             batch.rows,
             batch.query_starts,
@@ -178,6 +180,8 @@ class TritonStepAttention:
             TILE_ROWS=tiles.rows,
             TILE_KEYS=tiles.keys,
             TILE_DIM=triton_tiles.padded(shape.head_dim),
+            IN_WORD=in_word(cache.keys[layer]),
+            ON_CARD=q.is_cuda,
             **tiles.options,
             **chained(q),
         )

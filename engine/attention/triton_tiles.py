@@ -41,6 +41,10 @@ _PROGRAMS = 3 * 132
 _SPLIT_PROGRAMS = 640
 """Programs that the splits of all rows make together, where rows alone do not fill the card."""
 
+_EIGHT_BIT = (64, 2, 5)
+_SPLIT_EIGHT_BIT = (32, 2, 5)
+"""Keys, warps and stages, for heads of 128."""
+
 _LEAST_KEYS = 128
 """Keys that make a split worth its share of the reduction."""
 
@@ -60,11 +64,15 @@ class Tiles:
         return {"num_warps": self.num_warps, "num_stages": self.num_stages}
 
 
-def decode_tiles(head_dim: int, group: int, dtype: torch.dtype, *, is_split: bool) -> Tiles:
-    """For one token a sequence, computed in `dtype`; `group` query heads share a kv head.
-    `is_split`: several programs share the keys of a sequence."""
+def decode_tiles(
+    head_dim: int, group: int, dtype: torch.dtype, *, is_split: bool, eight_bit: bool
+) -> Tiles:
+    """For one token a sequence of a model in `dtype`; `group` query heads share a kv head.
+    `is_split`: several programs share the keys of a sequence. `eight_bit`: the cache is."""
     if dtype == torch.float32:
         return Tiles(_rows(16, group), 32, 4, 2)
+    if eight_bit and 64 < head_dim <= 128:
+        return Tiles(_rows(16, group), *(_SPLIT_EIGHT_BIT if is_split else _EIGHT_BIT))
     keys = 128 if head_dim <= 64 else 64 if head_dim <= 128 else 32
     if is_split:
         return Tiles(_rows(16, group), keys, 4, 3)

@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.dependent_launch import chained, follow, lead
+from engine.float8 import in_word, read_as, widened
 from engine.models.activation import Activation
 from engine.models.triton_layers import activated
 
@@ -35,6 +36,8 @@ class _Tile(NamedTuple):
 
 
 _LAYER = _Tile(2, 4)
+_EIGHT_BIT = _Tile(4, 2)
+_EIGHT_BIT_GATED = _Tile(2, 2)  # which is twice as many
 _HEAD = _Tile(8, 2)
 _MANY_COLUMNS = 2**16
 """From here on it is a vocabulary's, and programs of two columns are too short: 95 us against 73
@@ -59,9 +62,9 @@ def thin_product(
 ) -> Tensor:
     """`norm(x) W^T * scale + bias + residual`, summed in float32 and rounded once.
 
-    x: `[1, in]`; weight: `[out, in]`, of float8 with a scale; scale: float32 `[out]`; bias:
-    `[out]`; residual: `[1, out]`; all contiguous, and but for these two of one dtype. Returns
-    `[1, out]`.
+    x: `[1, in]`; weight: `[out, in]`, of float8 with a scale, `in` then being a multiple of four;
+    scale: float32 `[out]`; bias: `[out]`; residual: `[1, out]`; all contiguous, and but for these
+    two of one dtype. Returns `[1, out]`.
     """
     columns = weight.shape[0]
     out = x.new_empty(1, columns)
@@ -88,6 +91,12 @@ def thin_gated(
     return out
 
 
+def _tile(weight: Tensor, columns: int, *, gated: bool) -> _Tile:
+    if in_word(weight) > 1:
+        return _EIGHT_BIT_GATED if gated else _EIGHT_BIT
+    return _HEAD if columns >= _MANY_COLUMNS else _LAYER
+
+
 def _vector(x: Tensor) -> int:
     """Numbers in 16 bytes."""
     return 16 // x.element_size()
@@ -106,10 +115,10 @@ def _launch(
 ) -> None:
     """With an activation, `weight` has as many gates, then as many values, as `columns`."""
     assert x.is_contiguous() and weight.is_contiguous()
-    tile = _HEAD if columns >= _MANY_COLUMNS else _LAYER
+    tile = _tile(weight, columns, gated=activation is not None)
     _thin[(triton.cdiv(columns, tile.columns),)](
         x,
-        weight,
+        read_as(weight),
         bias,
         scale,
         None if norm is None else norm.gain,
@@ -123,6 +132,8 @@ def _launch(
         COLUMNS=tile.columns,
         DEPTH=tile.depth(x),
         VECTOR=_vector(x),
+        IN_WORD=in_word(weight),
+        ON_CARD=x.is_cuda,
         num_warps=tile.num_warps,
         **chained(x),
     )
@@ -145,38 +156,43 @@ def _thin(
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
     VECTOR: tl.constexpr,
+    IN_WORD: tl.constexpr,
+    ON_CARD: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
-    """Grid: (tiles of columns,). Gated, `weight` has `columns` rows of gates, then as many more."""
+    """Grid: (tiles of columns,). Gated, `weight` has `columns` rows of gates, then as many more;
+    it is loaded as words of `IN_WORD` numbers."""
     lead(CHAINED)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     inside = column < columns
+    inner = tl.arange(0, DEPTH)
     # As many numbers at a time for each thread of the weights as of the input: else the input
     # would go through shared memory to get where the weights are.
-    inner = tl.max_contiguous(tl.arange(0, DEPTH), VECTOR)
-    at_weight = weight + column.to(tl.int64)[:, None] * depth + inner[None, :]
-    at_up = weight + (columns + column).to(tl.int64)[:, None] * depth + inner[None, :]
-    wanted = inside[:, None] & (inner < depth)[None, :]
-    w = tl.load(at_weight, wanted, other=0.0)
+    word = tl.max_contiguous(tl.arange(0, DEPTH // IN_WORD), VECTOR // IN_WORD)
+    words = depth // IN_WORD
+    at_weight = weight + column.to(tl.int64)[:, None] * words + word[None, :]
+    at_up = weight + (columns + column).to(tl.int64)[:, None] * words + word[None, :]
+    wanted = inside[:, None] & (word < words)[None, :]
+    w = tl.load(at_weight, wanted, other=0)
     u = w
     if GATED:
-        u = tl.load(at_up, wanted, other=0.0)
+        u = tl.load(at_up, wanted, other=0)
     follow(CHAINED)
     sums = tl.zeros((COLUMNS, DEPTH), tl.float32)
     up_sums = tl.zeros((COLUMNS, DEPTH), tl.float32)
     squares = tl.zeros((DEPTH,), tl.float32)
-    for at in range(0, depth, DEPTH):
-        within = inner < depth - at
-        values = tl.load(x + at + inner, within, other=0.0).to(tl.float32)
+    for at in range(0, words, DEPTH // IN_WORD):
+        within = inner < depth - at * IN_WORD
+        values = tl.load(x + at * IN_WORD + inner, within, other=0.0).to(tl.float32)
         if gain is not None:
             squares += values * values
-            values *= tl.load(gain + at + inner, within, other=0.0).to(tl.float32)
-        next_one = inside[:, None] & (inner < depth - at - DEPTH)[None, :]
-        sums += w.to(tl.float32) * values[None, :]
-        w = tl.load(at_weight + at + DEPTH, next_one, other=0.0)
+            values *= tl.load(gain + at * IN_WORD + inner, within, other=0.0).to(tl.float32)
+        next_one = inside[:, None] & (word < words - at - DEPTH // IN_WORD)[None, :]
+        sums += _weights(w, IN_WORD, ON_CARD) * values[None, :]
+        w = tl.load(at_weight + at + DEPTH // IN_WORD, next_one, other=0)
         if GATED:
-            up_sums += u.to(tl.float32) * values[None, :]
-            u = tl.load(at_up + at + DEPTH, next_one, other=0.0)
+            up_sums += _weights(u, IN_WORD, ON_CARD) * values[None, :]
+            u = tl.load(at_up + at + DEPTH // IN_WORD, next_one, other=0)
     root = 1.0
     if gain is not None:
         root = tl.rsqrt(tl.sum(squares, 0) / depth + eps)
@@ -187,6 +203,16 @@ def _thin(
     if residual is not None:
         total += tl.load(residual + column, inside, other=0.0).to(tl.float32)
     tl.store(out + column, total, inside)
+
+
+@triton.jit
+def _weights(w, IN_WORD: tl.constexpr, ON_CARD: tl.constexpr):
+    """What was loaded, as float32."""
+    if IN_WORD > 1:
+        numbers = widened(w, ON_CARD)
+    else:
+        numbers = w
+    return numbers.to(tl.float32)
 
 
 @triton.jit

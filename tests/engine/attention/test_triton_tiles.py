@@ -25,8 +25,10 @@ from engine.attention.triton_tiles import (
 @pytest.mark.parametrize(
     "choose",
     [
-        partial(decode_tiles, is_split=True),
-        partial(decode_tiles, is_split=False),
+        partial(decode_tiles, is_split=True, eight_bit=False),
+        partial(decode_tiles, is_split=False, eight_bit=False),
+        partial(decode_tiles, is_split=True, eight_bit=True),
+        partial(decode_tiles, is_split=False, eight_bit=True),
         chunk_tiles,
         invariant_decode_tiles,
         invariant_chunk_tiles,

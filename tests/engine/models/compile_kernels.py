@@ -34,7 +34,9 @@ def launch_layers(dtype: torch.dtype, hidden: int, wide: int) -> None:
     codes, scales = quantize_rows(x, norm)
     quantize_rows(both, None)
     if dtype == torch.bfloat16:
-        thin_product(x[:1], weight.to(codes.dtype), None, scale=scales.new_zeros(wide), norm=norm)
+        eight_bit, of_each = weight.to(codes.dtype), scales.new_zeros(wide)
+        thin_product(x[:1], eight_bit, None, scale=of_each, norm=norm)
+        thin_gated(x[:1], eight_bit, None, norm, "silu", scale=of_each)
 
 
 def launch_inputs() -> None:

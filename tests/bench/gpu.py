@@ -1,8 +1,9 @@
 """Everything there is to check and to measure on a GPU, in one go, each part within its time.
 
 First the tests that need a card, then the benchmarks, the most wanted first; a part that fails or
-runs over its time costs no other part. JSON lines are appended to a file as they come. Weights of
-the shapes are made beside the tests. A table of what came out is printed last.
+runs over its time costs no other part. JSON lines are appended to a file as they come, everything
+else that is said to a log beside it. Weights of the shapes are made beside the tests. A table of
+what came out is printed last.
 
     python -m tests.bench.gpu --out results.jsonl [--parts tests offline ...] [--seconds 600]
 """
@@ -25,7 +26,7 @@ LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
 SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b")
 PARTS: dict[str, tuple[int, list[str]]] = {
-    "tests": (120, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
+    "tests": (150, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
     "large": (150, ["tests.bench.offline", "--rounds", "1", "--cases", *LARGE]),
     "fp8 weights": (
         60,
@@ -79,6 +80,8 @@ def run_part(name: str, out: Path, left: float) -> dict[str, Any]:
         said, status = done.stdout, str(done.returncode)
     except subprocess.TimeoutExpired as expired:
         said, status = (expired.stdout or b"").decode(), "over its time"
+    with out.with_suffix(".log").open("a") as log:
+        log.write(f"=== {name}: {status}\n{said}\n")
     lines = said.splitlines()
     with out.open("a") as file:
         file.writelines(f"{line}\n" for line in lines if line.startswith('{"'))

@@ -18,6 +18,7 @@ from engine.config import EMBEDDED_MODEL
 from engine.core import EngineCore
 from engine.execution.runner import DoneStep
 from engine.execution.step_packet import PacketWriter, block_updates
+from engine.execution.step_size import size_of
 from engine.grammar.compiler import GrammarCompiler
 from engine.ipc import Submit, encode
 from engine.sampling_params import SamplingParams
@@ -45,7 +46,7 @@ class IdleRunner:
 
     def launch(self, plan: StepPlan) -> DoneStep:
         """Pack what a device would be told, and draw the same token everywhere."""
-        self._packets.write(plan, 0)
+        self._packets.write(plan, size_of(plan))
         block_updates(plan)
         return DoneStep(StepResult([7] * len(plan.sampling)))
 

@@ -4,7 +4,8 @@ Each case prints one JSON line when it is done, or why it failed; the last line 
 Rates count output tokens from the first request's submission to the last token. `ms/token` is of
 decoding alone. `bound` is the time that the card would take if it read at the bandwidth and
 computed at the rate that are measured first, and `share` what of it is reached.
-With `--peer`, `transformers` runs the same requests by its continuous batching, in the same run.
+With `--peer`, `transformers` runs the same requests by its continuous batching, in the same run,
+and a single request by its `generate`, too.
 
     python -m tests.bench.offline [--cases ...] [--dtype bfloat16] [--peer] [--device cuda]
 """
@@ -140,7 +141,11 @@ def add_peer(lines: list[dict[str, Any]], shape: str, limit: float) -> None:
             line["transformers"] = {"failed": f"{type(error).__name__}: {error}"[:300]}
             continue
         theirs = line["transformers"]["output tok/s"]
-        line["ratio"] = round(line["diglot"]["output tok/s"] / theirs, 2) if theirs else None
+        ours = line["diglot"]["output tok/s"]
+        line["ratio"] = round(ours / theirs, 2) if theirs else None
+        if case.requests == 1:
+            line["generate, output tok/s"] = peer.generate_rate(case.submits()[0])
+            line["ratio to generate"] = round(ours / line["generate, output tok/s"], 2)
         print(json.dumps(line), flush=True)
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from engine.ipc import Submit
 from engine.models.spec import ModelSpec, load_spec
 from engine.sampling_params import SamplingParams
-from tests.bench.roofline import layer_weights
 from tests.bench.shapes import model_directory
 
 EVERYTHING = SamplingParams(
@@ -94,7 +93,7 @@ class Work:
 def work_of(spec: ModelSpec, requests: list[Submit], *, weight_size: float, kv_size: int) -> Work:
     """`weight_size`, `kv_size`: bytes of a number. All requests are taken to decode side by side,
     which takes as many steps as the longest answer has tokens after its first."""
-    layers = layer_weights(spec)
+    layers = spec.layer_weights
     per_step = layers * weight_size + spec.vocab_size * spec.hidden_size * 2
     per_key = 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim * kv_size
     scores = 4 * spec.num_layers * spec.num_heads * spec.head_dim

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from engine.models.spec import ModelSpec, load_spec
+from engine.models.spec import load_spec
 from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.native.packing import PackedWeights
@@ -82,20 +82,13 @@ def matmul_rates(dtype: torch.dtype, device: str) -> dict[str, float]:
     return rates
 
 
-def layer_weights(spec: ModelSpec) -> int:
-    """Numbers in the matrices of all layers."""
-    heads = spec.num_heads * spec.head_dim
-    attention = spec.hidden_size * (2 * heads + 2 * spec.num_kv_heads * spec.head_dim)
-    return spec.num_layers * (attention + 3 * spec.hidden_size * spec.intermediate_size)
-
-
 def shares(
     directory: Path, dtype: str, device: Any, read: float, matmul: float
 ) -> dict[str, dict[str, float]]:
     """GB/s of weights while one sequence decodes and GFLOP/s of prefill, with their shares."""
     spec = load_spec(directory)
     engine = Diglot(directory, dtype, device)
-    weights = layer_weights(spec)
+    weights = spec.layer_weights
     bytes_read = (weights + spec.vocab_size * spec.hidden_size) * getattr(torch, dtype).itemsize
     scores = 2 * spec.num_layers * spec.num_heads * spec.head_dim * PROMPT_TOKENS
     rounds = [

@@ -30,6 +30,8 @@ from tests.bench.common import THREADS, interleave, machine
 from tests.bench.shapes import model_directory
 
 ROUNDS = 5
+KV_CACHE_TOKENS = 32768
+"""Of each of the two: by default one would take all of a card's memory."""
 NEW_TOKENS = {"embedded": 512}
 PARAGRAPH = (
     "The little fox walked through the forest and looked for a friend. It found a bird in a tall "
@@ -51,6 +53,7 @@ class Contestant:
             batch_invariant=options.batch_invariant or None,
             threads=THREADS,
             prefix_cache=False,
+            kv_cache_tokens=KV_CACHE_TOKENS,
             speculative_tokens=speculative_tokens,
         )
         self._core = EngineCore(*build_parts(config, lambda phase: None))

@@ -14,10 +14,15 @@ from engine.execution.device_runner import DeviceRunner
 from engine.execution.loaded import Loaded
 from engine.execution.row_tables import RowTables
 from engine.execution.setup import Setup, attention_shape, make_cache
+from engine.execution.step_size import StepSizes
 from engine.grammar.masks import GrammarMasks
 from engine.models.triton_decoder import load_triton_decoder
 from engine.sampling.sampling_rows import SamplingRows
 from engine.scheduling.speculation import MOST_ROWS
+
+_PADDED_OPERATIONS = 8e12
+"""Of a step with chunks. The host takes 15 ms to launch the kernels of one, in which a fast card
+does this much: smaller steps are worth being padded and captured."""
 
 
 def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
@@ -41,10 +46,11 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
     cache = make_cache(setup)
     num_rows = config.max_num_sequences
     num_draft_rows = MOST_ROWS if config.speculative_tokens else 0
+    sizes = StepSizes(max(num_rows, num_draft_rows), _padded_tokens(setup))
     tables = RowTables(
         num_rows,
         max_model_len=setup.max_model_len,
-        max_step_tokens=max(setup.max_num_batched_tokens, num_rows, num_draft_rows),
+        max_step_tokens=max(setup.max_num_batched_tokens, sizes.most),
         block_size=config.block_size,
         device=device,
     )
@@ -58,9 +64,15 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         num_rows=num_rows,
         num_draft_rows=num_draft_rows,
         device=device,
+        sizes=sizes,
         capture=on_gpu and config.cuda_graphs,
     )
     announce("compiling and capturing the first steps")
     runner.warm_up()
     kind = f"{torch.cuda.get_device_name(device) if on_gpu else 'interpreted'} {setup.kv_dtype}"
     return Loaded(runner, cache.num_blocks, kind)
+
+
+def _padded_tokens(setup: Setup) -> int:
+    tokens = int(_PADDED_OPERATIONS / (2 * setup.spec.layer_weights))
+    return min(tokens, setup.max_num_batched_tokens)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Rows
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 import torch
@@ -19,12 +18,13 @@ from torch import Tensor
 
 from engine.attention.device_batch import DeviceBatch
 from engine.attention.triton_backend import TritonAttention
-from engine.execution.decode_steps import DecodeSteps
 from engine.execution.prompt_rows import SCORED_AT_ONCE, ScoredPrompt, scored_prompts
 from engine.execution.readback import Readback
 from engine.execution.row_tables import RowTables
 from engine.execution.sequence_rows import draw_rows, sampling_row
+from engine.execution.step_graphs import StepGraphs
 from engine.execution.step_packet import NO_ROW, PacketLayout, PacketWriter, block_updates
+from engine.execution.step_size import StepSize, StepSizes, draw_places, is_chunk, size_of
 from engine.grammar.masks import GrammarMasks, StepMasks
 from engine.models.triton_decoder import TritonDecoder
 from engine.sampling.logprob_table import DeviceLogprobs, read_table
@@ -97,12 +97,14 @@ class DeviceRunner:
         num_rows: int,
         num_draft_rows: int = 0,
         device: torch.device,
+        sizes: StepSizes,
         capture: bool,
     ) -> None:
         """Args:
         sampling_rows: `num_rows + num_draft_rows` of them.
         num_draft_rows: tokens that may be in a step in which some are guessed; 0 for never.
-        capture: keep CUDA graphs of decode steps.
+        sizes: what steps are padded to.
+        capture: keep CUDA graphs of padded steps.
         """
         self._decoder = decoder
         self._attention = attention
@@ -112,8 +114,8 @@ class DeviceRunner:
         self._grammar_masks = grammar_masks
         self._device = device
         self._packets = PacketWriter(num_rows)
-        most = max(num_rows, num_draft_rows)
-        self._decodes = DecodeSteps(self._forward_decodes, most, capture=capture)
+        self._sizes = sizes
+        self._decodes, self._mixed = StepGraphs(capture=capture), StepGraphs(capture=capture)
         self._draft_rows = range(num_rows, num_rows + num_draft_rows)
         if num_draft_rows:
             self.max_plans_ahead = 0
@@ -126,22 +128,18 @@ class DeviceRunner:
         grammars = [item.sequence.grammar for item in plan.sampling for _ in range(item.num_draws)]
         masks = self._grammar_masks.start(grammars)
         self._occupy_rows(plan.sampling)
-        numbers = self._draws(plan)
+        numbers = self._numbers(plan)
         readback = Readback(self._device)
         prompts: list[PromptScores] = []
         if _only_decodes(plan):
-            padding = self._decodes.padded(plan.num_tokens) - plan.num_tokens
-            layout = self._send(plan, padding)
-            logits = self._decodes.run(layout)[: plan.num_tokens]
-            row_ids = self._tables.rows(layout)[: plan.num_tokens]
+            logits, row_ids = self._decode(plan)
             if len(numbers) > len(plan.sampling):
                 row_ids = upload(np.array(numbers, dtype=np.int32), self._device)
         else:
-            layout = self._send(plan, 0)
-            hidden = self._forward(self._mixed_batch(plan, layout))
+            hidden, places = self._prefill(plan)
             prompts = [self._score(one, readback) for one in scored_prompts(plan, hidden)]
-            places, row_ids = upload(_draws_of(plan, numbers), self._device)[:, : len(numbers)]
-            logits = self._decoder.logits(hidden.index_select(0, places))
+            drawn_from, row_ids = upload(_draws(places, numbers), self._device)[:, : len(numbers)]
+            logits = self._decoder.logits(hidden.index_select(0, drawn_from))
         token_ids, logprobs = None, None
         if plan.sampling:
             token_ids, logprobs = self._sample(plan, logits, row_ids, numbers, masks, readback)
@@ -152,34 +150,55 @@ class DeviceRunner:
     def warm_up(self) -> None:
         """Compile, and capture, what the first requests will need: small decode steps, of padding
         only, and a greedy draw. Larger steps, and what other controls need, come when they do."""
-        for size in self._decodes.sizes:
-            if size > _WARM:
-                break
+        for number in [one for one in self._sizes.decodes if one <= _WARM] * 2:  # run, then capture
+            size = StepSize(number)
             layout = self._send(StepPlan(()), size)
-            logits, rows = self._decodes.run(layout), self._tables.rows(layout)
-            drawn = self._sampler.sample(logits, rows, [NO_ROW] * size)
+            logits, rows = self._decode_logits(layout, size), self._tables.rows(layout)
+            drawn = self._sampler.sample(logits, rows, [NO_ROW] * number)
             self._tables.record(rows, drawn.token_ids)
 
-    def _send(self, plan: StepPlan, padding: int) -> PacketLayout:
-        layout, packet = self._packets.write(plan, padding)
+    def _send(self, plan: StepPlan, size: StepSize) -> PacketLayout:
+        layout, packet = self._packets.write(plan, size)
         self._tables.receive(packet, block_updates(plan))
         return layout
 
-    def _mixed_batch(self, plan: StepPlan, layout: PacketLayout) -> DeviceBatch:
-        chunks = [item for item in plan.scheduled if item.num_tokens > 1 and not item.drafts]
+    def _decode(self, plan: StepPlan) -> tuple[Tensor, Tensor]:
+        """Logits `[tokens, vocab]` of a plan that draws at each token, and the rows' numbers."""
+        size = self._sizes.padded(size_of(plan))
+        assert size is not None, "there is a size for all decodes that there are rows for"
+        layout = self._send(plan, size)
+        logits = self._decode_logits(layout, size)
+        return logits[: plan.num_tokens], self._tables.rows(layout)[: plan.num_tokens]
+
+    def _decode_logits(self, layout: PacketLayout, size: StepSize) -> Tensor:
+        return self._decodes.run(
+            size,
+            lambda: self._decoder.logits(self._forward(self._tables.padded_batch(layout, size))),
+        )
+
+    def _prefill(self, plan: StepPlan) -> tuple[Tensor, list[int]]:
+        """Hidden states of a step with chunks, and where in them the plan draws."""
+        exact = size_of(plan)
+        size = None if any(item.scored for item in plan.scheduled) else self._sizes.padded(exact)
+        layout = self._send(plan, size or exact)
+        if size is None:
+            return self._forward(self._exact_batch(plan, layout, exact)), draw_places(plan, exact)
+        hidden = self._mixed.run(
+            size, lambda: self._forward(self._tables.padded_batch(layout, size))
+        )
+        return hidden, draw_places(plan, size)
+
+    def _exact_batch(self, plan: StepPlan, layout: PacketLayout, size: StepSize) -> DeviceBatch:
         return self._tables.batch(
             layout,
-            num_decodes=layout.num_sequences - len(chunks),
-            longest_query=max((item.num_tokens for item in chunks), default=1),
+            num_decodes=size.decodes,
+            longest_query=max((i.num_tokens for i in plan.scheduled if is_chunk(i)), default=1),
             longest_context=max(item.start + item.num_tokens for item in plan.scheduled),
         )
 
     def _forward(self, batch: DeviceBatch) -> Tensor:
         attention = self._attention.begin(batch)
         return self._decoder.forward(batch.token_ids, batch.positions, attention)
-
-    def _forward_decodes(self, layout: PacketLayout) -> Tensor:
-        return self._decoder.logits(self._forward(self._tables.decode_batch(layout)))
 
     def _sample(
         self,
@@ -213,7 +232,7 @@ class DeviceRunner:
                 self._sampling_rows.set(row, sampling_row(sequence))
                 self._occupants[row], self._num_generated[row] = sequence, num_before
 
-    def _draws(self, plan: StepPlan) -> list[int]:
+    def _numbers(self, plan: StepPlan) -> list[int]:
         """The sampler's row for each draw: the sequence's own, and one for each draft, which is
         told of the sequence as it would be there."""
         numbers: list[int] = []
@@ -244,15 +263,9 @@ def _only_decodes(plan: StepPlan) -> bool:
     return plan.num_tokens == plan.num_draws and not any(item.scored for item in plan.scheduled)
 
 
-def _draws_of(plan: StepPlan, numbers: list[int]) -> np.ndarray:
-    """`[2, draws]` int32: the tokens whose logits choose the next, and the sampler's rows; padded,
-    so that both begin at 16 bytes, as kernels that are compiled already expect."""
-    ends = accumulate(item.num_tokens for item in plan.scheduled)
-    places = [
-        place
-        for item, end in zip(plan.scheduled, ends, strict=True)
-        for place in range(end - item.num_draws, end)
-    ]
+def _draws(places: list[int], numbers: list[int]) -> np.ndarray:
+    """`[2, draws]` int32: places of logits and the sampler's rows; padded, so that both begin at
+    16 bytes, as kernels that are compiled already expect."""
     draws = np.zeros((2, -(-len(numbers) // 4) * 4), dtype=np.int32)
     draws[:, : len(numbers)] = places, numbers
     return draws

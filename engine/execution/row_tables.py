@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.attention.device_batch import DeviceBatch
 from engine.execution.step_packet import PacketLayout, Words
+from engine.execution.step_size import StepSize
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.sampling.upload import upload
 
@@ -27,7 +28,7 @@ class RowTables:
         block_size: int,
         device: torch.device,
     ) -> None:
-        """`max_step_tokens`: tokens of the largest step, its padding included."""
+        """`max_step_tokens`: tokens and sequences of the largest step, its padding included."""
         width = -(-max_model_len // block_size)
         self._block_size = block_size
         self._max_model_len = max_model_len
@@ -77,12 +78,12 @@ class RowTables:
             longest_context=longest_context,
         )
 
-    def decode_batch(self, layout: PacketLayout) -> DeviceBatch:
-        """As `batch`, for a step of one token per sequence; the same for every such packet."""
+    def padded_batch(self, layout: PacketLayout, size: StepSize) -> DeviceBatch:
+        """As `batch`, for a step that was padded; the same for every such packet."""
         return self.batch(
             layout,
-            num_decodes=layout.num_sequences,
-            longest_query=1,
+            num_decodes=size.decodes,
+            longest_query=size.chunk_tokens or 1,
             longest_context=self._max_model_len,
         )
 

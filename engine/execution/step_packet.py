@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.execution.step_size import StepSize
 from engine.scheduling.plan import ScheduledSequence, StepPlan
 
 Words = NDArray[np.int32]
@@ -75,23 +76,23 @@ class PacketWriter:
     def __init__(self, num_rows: int) -> None:
         self._drawn_at = [-1] * num_rows  # position of the token that each row was drawn last
 
-    def write(self, plan: StepPlan, padding: int) -> tuple[PacketLayout, Words]:
-        """The packet of a plan, with `padding` sequences of one token after its own.
+    def write(self, plan: StepPlan, size: StepSize) -> tuple[PacketLayout, Words]:
+        """The packet of a plan, padded to `size`: decodes behind its decodes, chunks behind its
+        chunks, the first of which has all tokens that are too many.
 
         The plan is then taken to be launched: packets are written in the order of the steps.
         """
         guesses = plan.num_draws != len(plan.sampling)
         entries = [entry for item in plan.scheduled for entry in self._entries(item, guesses)]
-        layout = PacketLayout(len(entries) + padding, plan.num_tokens + padding)
+        entries = _padded(entries, size)
+        layout = PacketLayout(size.num_sequences, size.num_tokens)
         packet = np.zeros(layout.size, dtype=np.int32)
-        rows, starts = packet[layout.rows], packet[layout.starts]
-        rows[: len(entries)] = [entry.row for entry in entries]
-        rows[len(entries) :] = NO_ROW
-        starts[: len(entries)] = [entry.start for entry in entries]
-        counts = [len(entry.token_ids) for entry in entries] + [1] * padding
-        packet[layout.query_starts][1:] = list(accumulate(counts))
-        ids = [token for entry in entries for token in entry.token_ids]
-        packet[layout.token_ids][: len(ids)] = ids
+        packet[layout.rows] = [entry.row for entry in entries]
+        packet[layout.starts] = [entry.start for entry in entries]
+        packet[layout.query_starts][1:] = list(
+            accumulate(len(entry.token_ids) for entry in entries)
+        )
+        packet[layout.token_ids] = [token for entry in entries for token in entry.token_ids]
         return layout, packet
 
     def _entries(self, item: ScheduledSequence, guesses: bool) -> list[Entry]:
@@ -105,6 +106,18 @@ class PacketWriter:
         assert stop <= item.sequence.num_known_tokens, "nobody can tell the device this token"
         known = Entry(row, start, item.sequence.token_ids(start, stop))
         return [known, *(Entry(row, stop + n, [token]) for n, token in enumerate(item.drafts))]
+
+
+def _padded(entries: list[Entry], size: StepSize) -> list[Entry]:
+    """Decodes stand before chunks, in `entries` and in what is returned."""
+    decodes = next((n for n, one in enumerate(entries) if len(one.token_ids) > 1), len(entries))
+    chunks = entries[decodes:]
+    spare = size.chunk_tokens - sum(len(entry.token_ids) for entry in chunks)
+    empty = [Entry(NO_ROW, 0, [])] * (size.chunks - len(chunks))
+    if empty:
+        empty[0] = Entry(NO_ROW, 0, [0] * spare)
+    padding = [Entry(NO_ROW, 0, [0])] * (size.decodes - decodes)
+    return [*entries[:decodes], *padding, *chunks, *empty]
 
 
 def block_updates(plan: StepPlan) -> Words | None:

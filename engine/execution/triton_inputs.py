@@ -54,7 +54,7 @@ def _build_inputs(
     block = tl.load(table + row * width + position // BLOCK_SIZE, mask=valid & real, other=0)
     slot = block.to(tl.int64) * BLOCK_SIZE + position % BLOCK_SIZE
     tl.store(token_ids + first + number, tl.where(given < 0, own, given), mask=valid)
-    tl.store(positions + first + number, position, mask=valid)
+    tl.store(positions + first + number, tl.where(real, position, 0), mask=valid)
     tl.store(slots + first + number, tl.where(real, slot, -1), mask=valid)
     if tl.program_id(1) == 0:
         tl.store(lengths + sequence, tl.where(real, start + count, 0))

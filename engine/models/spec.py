@@ -58,6 +58,13 @@ class ModelSpec(Traits):
             self.rope if window is None else self.window_rope for window in self.layer_windows
         )
 
+    @property
+    def layer_weights(self) -> int:
+        """Numbers in the matrices of all layers: a token takes two operations for each."""
+        heads = self.num_heads + self.num_kv_heads  # queries and outputs; keys and values
+        attention = 2 * self.hidden_size * heads * self.head_dim
+        return self.num_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
+
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         """Bytes that keys and values of one token take in all layers."""
         return 2 * self.num_layers * self.num_kv_heads * self.head_dim * dtype.itemsize

@@ -103,6 +103,20 @@ def test_one_step_at_a_time_gives_the_same(
         assert chosen_logprobs(outputs) == chosen_logprobs(in_turn[request_id])
 
 
+def test_a_step_gives_the_same_each_time_it_comes(model: Path) -> None:
+    """With chunks, padded, beside decodes: the first time it runs, on a GPU the second time it is
+    captured and from then on replayed."""
+    core = device_core(model, prefix_cache=False, max_num_batched_tokens=48)
+    requests = [greedy("long", PROMPT[:70], 6), sampled("late", PROMPT[7:20], seed=4, count=4)]
+    requests.append(greedy("short", PROMPT[3:8], 9))
+    first, *others = [run(core, requests) for _ in range(4 if ON_GPU else 2)]
+    for again in others:
+        for request_id, outputs in first.items():
+            assert tokens(again[request_id]) == tokens(outputs)
+            assert chosen_logprobs(again[request_id]) == chosen_logprobs(outputs)
+    assert_same(model, requests, prefix_cache=False, max_num_batched_tokens=48)
+
+
 def test_preempted_sequences_come_back_as_they_were(model: Path) -> None:
     requests = [sampled(f"s{n}", PROMPT[n : 30 + n], seed=n, count=6) for n in range(3)]
     core = assert_same(model, requests, kv_cache_tokens=7 * 16)
@@ -190,6 +204,27 @@ def test_steps_of_decodes_never_wait_for_the_device(model: Path) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert core.stats.running == 4, "the steps that must not wait had nothing to do"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not ON_GPU, reason="needs CUDA")
+def test_nor_do_prompts_beside_them_once_their_size_is_known(model: Path) -> None:
+    core = device_core(model, prefix_cache=False)
+    core.submit(sampled("decode", PROMPT[:9], seed=1, count=90))
+
+    def arrive(name: str) -> None:
+        core.submit(sampled(name, PROMPT[:30], seed=2, count=5))
+        for _ in range(8):
+            core.step()
+
+    for n in range(3):
+        arrive(f"before {n}")
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        arrive("now")
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert core.stats.running == 1, "the prompt was not computed among the steps that must not wait"
 
 
 def test_an_abort_frees_everything_while_steps_are_under_way(model: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.execution.step_packet import DRAWN, NO_ROW, PacketWriter, block_updates
+from engine.execution.step_size import StepSize, size_of
 from engine.sampling_params import SamplingParams
 from engine.scheduling.plan import ScheduledSequence, StepPlan
 from engine.scheduling.sequence import Sequence
@@ -24,8 +25,8 @@ def plan(*items: tuple[Sequence, int, int, int]) -> StepPlan:
     )
 
 
-def parts(writer: PacketWriter, step: StepPlan, padding: int = 0) -> list[list[int]]:
-    layout, packet = writer.write(step, padding)
+def parts(writer: PacketWriter, step: StepPlan, size: StepSize | None = None) -> list[list[int]]:
+    layout, packet = writer.write(step, size or size_of(step))
     assert len(packet) == layout.size
     places = (layout.rows, layout.starts, layout.query_starts, layout.token_ids)
     return [packet[place].tolist() for place in places]
@@ -41,7 +42,7 @@ def test_a_prompt_brings_its_tokens_and_a_decode_none() -> None:
         [8, 5, 6, 7],
     ]
     first.num_pending = second.num_pending = 1
-    assert parts(writer, plan((second, 1, 1, 1), (first, 3, 1, 1)), padding=2) == [
+    assert parts(writer, plan((second, 1, 1, 1), (first, 3, 1, 1)), StepSize(4)) == [
         [0, 2, NO_ROW, NO_ROW],
         [1, 3, 0, 0],
         [0, 1, 2, 3, 4],
@@ -49,10 +50,21 @@ def test_a_prompt_brings_its_tokens_and_a_decode_none() -> None:
     ]
 
 
+def test_padding_stands_behind_what_it_is_like() -> None:
+    chunk, decode = sequence(2, [5, 6, 7], [4]), sequence(0, [8], [9])
+    step = plan((decode, 0, 1, 0), (chunk, 0, 3, 0))
+    assert parts(PacketWriter(4), step, StepSize(decodes=2, chunks=3, chunk_tokens=5)) == [
+        [0, NO_ROW, 2, NO_ROW, NO_ROW],
+        [0, 0, 0, 0, 0],
+        [0, 1, 2, 5, 7, 7],
+        [8, 0, 5, 6, 7, 0, 0],
+    ]
+
+
 def test_tokens_that_the_device_did_not_draw_are_sent() -> None:
     writer = PacketWriter(1)
     one = sequence(0, [5], [4])
-    writer.write(plan((one, 0, 1, 0)), 0)
+    writer.write(plan((one, 0, 1, 0)), StepSize(1))
     one.output_token_ids += [6, 7, 8]  # a grammar forced two after the one that was drawn
     assert parts(writer, plan((one, 1, 3, 1)))[3] == [6, 7, 8]
 
@@ -60,7 +72,7 @@ def test_tokens_that_the_device_did_not_draw_are_sent() -> None:
 def test_a_row_that_changed_hands_knows_nothing() -> None:
     writer = PacketWriter(1)
     one = sequence(0, [5], [4])
-    writer.write(plan((one, 0, 1, 0)), 0)
+    writer.write(plan((one, 0, 1, 0)), StepSize(1))
     other = sequence(0, [6, 7], [4])
     assert parts(writer, plan((other, 1, 1, 0)))[3] == [7], "the first block was cached"
 

@@ -28,7 +28,7 @@ LAYERS: tuple[set[str], ...] = (
     BASICS,
     TEXT,
     {"scheduling"},
-    {"native", "dependent_launch"},
+    {"native", "dependent_launch", "float8"},
     {"attention"},
     {"models", "sampling"},
     {"execution"},
@@ -52,6 +52,7 @@ USES_THE_WIRE = {"core", "worker"}
 TORCH_ROOMS = {
     "native",
     "dependent_launch",
+    "float8",
     "attention",
     "models",
     "sampling",

@@ -20,9 +20,9 @@ from engine.models.triton_decoder import load_triton_decoder
 from engine.sampling.sampling_rows import SamplingRows
 from engine.scheduling.speculation import MOST_ROWS
 
-_PADDED_OPERATIONS = 8e12
-"""Of a step with chunks. The host takes 15 ms to launch the kernels of one, in which a fast card
-does this much: smaller steps are worth being padded and captured."""
+_PADDED_OPERATIONS = 6e12
+"""Of a step with chunks. A fast card does this much in 8 ms; the host takes 15 ms to launch the
+kernels of one. So up to here steps are worth being padded, by half at most, and captured."""
 
 
 def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
@@ -74,5 +74,6 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
 
 
 def _padded_tokens(setup: Setup) -> int:
+    """The size that holds the largest step that there is may itself be larger than any."""
     tokens = int(_PADDED_OPERATIONS / (2 * setup.spec.layer_weights))
-    return min(tokens, setup.max_num_batched_tokens)
+    return min(tokens, max(256, 2 * setup.max_num_batched_tokens))

@@ -115,6 +115,7 @@ class DeviceRunner:
         self._device = device
         self._packets = PacketWriter(num_rows)
         self._sizes = sizes
+        self._captures = capture
         self._decodes, self._mixed = StepGraphs(capture=capture), StepGraphs(capture=capture)
         self._draft_rows = range(num_rows, num_rows + num_draft_rows)
         if num_draft_rows:
@@ -148,9 +149,12 @@ class DeviceRunner:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compile, and capture, what the first requests will need: small decode steps, of padding
-        only, and a greedy draw. Larger steps, and what other controls need, come when they do."""
-        for number in [one for one in self._sizes.decodes if one <= _WARM] * 2:  # run, then capture
+        """Compile, and capture, what the first requests will need: a short prompt and small decode
+        steps, of padding only, and a greedy draw. Larger steps, and what other controls need, come
+        when they do."""
+        for size in self._sizes.first_prompts * 2 if self._captures else ():  # run, then capture
+            self._hidden(self._send(StepPlan(()), size), size)
+        for number in [one for one in self._sizes.decodes if one <= _WARM] * 2:
             size = StepSize(number)
             layout = self._send(StepPlan(()), size)
             logits, rows = self._decode_logits(layout, size), self._tables.rows(layout)
@@ -183,10 +187,10 @@ class DeviceRunner:
         layout = self._send(plan, size or exact)
         if size is None:
             return self._forward(self._exact_batch(plan, layout, exact)), draw_places(plan, exact)
-        hidden = self._mixed.run(
-            size, lambda: self._forward(self._tables.padded_batch(layout, size))
-        )
-        return hidden, draw_places(plan, size)
+        return self._hidden(layout, size), draw_places(plan, size)
+
+    def _hidden(self, layout: PacketLayout, size: StepSize) -> Tensor:
+        return self._mixed.run(size, lambda: self._forward(self._tables.padded_batch(layout, size)))
 
     def _exact_batch(self, plan: StepPlan, layout: PacketLayout, size: StepSize) -> DeviceBatch:
         return self._tables.batch(

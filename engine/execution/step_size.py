@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from engine.scheduling.plan import ScheduledSequence, StepPlan
 
-_CHUNKS = (2, 8, 32)
+_DECODES = (8, 64)
+_CHUNKS = (8, 32)
+"""Beside chunks. Sequences of padding cost next to nothing there, and graphs should be few: one is
+captured while requests wait."""
 
 
 class StepSize(NamedTuple):
@@ -69,9 +72,9 @@ def decode_sizes(most: int) -> list[int]:
 
 
 def chunk_sizes(most: int) -> list[int]:
-    """Numbers of tokens that all chunks of a step together are padded to: multiples of 16, then
-    four to an octave, up to `most`, for these are paid for by the token."""
-    sizes = [16, 32, 48, *(part << power for power in range(4, 16) for part in (4, 5, 6, 7))]
+    """Numbers of tokens that all chunks of a step together are padded to, up to `most`: 64 and 256,
+    below which a card hardly takes less time, then two to an octave."""
+    sizes = [64, 256, *(part << power for power in range(7, 16) for part in (3, 4))]
     return [size for size in sizes if size <= most]
 
 
@@ -81,12 +84,17 @@ class StepSizes:
 
     def __init__(self, most_decodes: int, most_chunk_tokens: int) -> None:
         self.decodes = decode_sizes(most_decodes)
-        # Beside chunks, which cost more than decodes do, coarser ones are enough.
-        self._beside = [*(size for size in (0, 8, 64) if size < most_decodes), most_decodes]
+        self._beside_chunks = [*(size for size in _DECODES if size < most_decodes), most_decodes]
         self._chunk_tokens = chunk_sizes(most_chunk_tokens)
         self._most_chunk_tokens = max(self._chunk_tokens, default=0)
         self.most = most_decodes + max(self._most_chunk_tokens, _CHUNKS[-1])
         """Neither tokens nor sequences of a padded step are more."""
+
+    @property
+    def first_prompts(self) -> list[StepSize]:
+        """Of steps with a prompt or a few, and a few decodes."""
+        sizes = self._chunk_tokens[:2]
+        return [StepSize(self._beside_chunks[0], _CHUNKS[0], tokens) for tokens in sizes]
 
     def padded(self, size: StepSize) -> StepSize | None:
         """The least that holds a step; None where its chunks are too many or too long.
@@ -98,7 +106,7 @@ class StepSizes:
         if size.chunks >= _CHUNKS[-1] or size.chunk_tokens > self._most_chunk_tokens:
             return None
         return StepSize(
-            _least(self._beside, size.decodes),
+            _least(self._beside_chunks, size.decodes),
             _least(_CHUNKS, size.chunks + 1),
             _least(self._chunk_tokens, size.chunk_tokens),
         )

@@ -104,7 +104,7 @@ class ServerSettings(BaseSettings):
         description="On a CPU, compile the model's step with the C++ compiler that is found.",
     )
     cuda_graphs: bool = Field(
-        default=True, description="On a GPU, capture decode steps as CUDA graphs and replay them."
+        default=True, description="On a GPU, capture steps as CUDA graphs and replay them."
     )
     speculative_tokens: int = Field(
         default=0,

@@ -21,7 +21,15 @@ from typing import Any
 
 TESTS = "triton or device or cuda or sampling_rows or fp8"
 SIDE_BY_SIDE = ("-n", "8") if find_spec("xdist") else ()
-SMALL = ("0.6b mixed 256", "0.6b mixed 256, all controls", "0.6b batch 1", "1b batch 1")
+SMALL = (
+    "0.6b mixed 256",
+    "0.6b mixed 256, all controls",
+    "0.6b batch 1",
+    "0.6b prompt 512",
+    "0.6b prompt 2048",
+    "1b batch 1",
+)
+FP8 = ("--quantization", "fp8", "--kv-cache-dtype", "fp8")
 LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
 SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b")
@@ -36,6 +44,7 @@ PARTS: dict[str, tuple[int, list[str]]] = {
         90,
         ["tests.bench.offline", "--rounds", "1", "--kv-cache-dtype", "fp8", "--cases", LARGE[2]],
     ),
+    "fp8": (60, ["tests.bench.offline", "--rounds", "1", *FP8, "--cases", LARGE[2]]),
     "small": (90, ["tests.bench.offline", "--rounds", "2", "--cases", *SMALL]),
     "invariant": (
         60,

@@ -30,6 +30,7 @@ from tests.bench.shapes import SHAPES, model_directory
 PORT = 8193
 NEW_TOKENS = 256
 SAMPLES = 2  # of each open connection
+WARM_UPS = 3  # likewise: a graph of a step with prompts is made when its size comes back
 
 
 def served(model: Path, levels: list[int], device: str) -> dict[int, dict[str, float]]:
@@ -43,7 +44,7 @@ def served(model: Path, levels: list[int], device: str) -> dict[int, dict[str, f
     with running(Server(command, PORT, ours=True)):
         for level in levels:
             calls = make.calls(model, make.texts(level), NEW_TOKENS, HOST, ours=True)
-            run(closed_loop(HOST, PORT, calls, level))
+            run(closed_loop(HOST, PORT, calls * WARM_UPS, level))
             wall, timelines = run(closed_loop(HOST, PORT, calls * SAMPLES, level))
             results[level] = figures(wall, timelines, NEW_TOKENS)
     return results

@@ -59,6 +59,8 @@ CASES = {
     "0.6b mixed 256, all controls": replace(MIXED, params=EVERYTHING),
     "0.6b short 256": Case("qwen3-0.6b", 256, lambda draw: (draw.randint(64, 192), 64)),
     "0.6b batch 1": Case("qwen3-0.6b", 1, lambda _: (128, 256)),
+    "0.6b prompt 512": Case("qwen3-0.6b", 1, lambda _: (512, 1)),
+    "0.6b prompt 2048": Case("qwen3-0.6b", 1, lambda _: (2048, 1)),
     "1b batch 1": Case("llama-3.2-1b", 1, lambda _: (32, 128)),
     "8b batch 1": Case("llama-3.1-8b", 1, lambda _: (128, 128)),
     "8b prefill 8k": Case("llama-3.1-8b", 1, lambda _: (8192, 1)),

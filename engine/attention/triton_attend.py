@@ -84,7 +84,9 @@ def attend_kernel(
     place = head[:, None] * HEAD_DIM + column[None, :]
     q = tl.load(queries + place, inside, other=0.0)
     if IN_WORD > 1 and q.dtype == tl.bfloat16:
-        q = q.to(tl.float16)  # to which the cache's numbers widen in half as many instructions
+        # To which the cache's numbers widen in half as many instructions; no query of a model that
+        # works comes near its end.
+        q = tl.clamp(q.to(tl.float32), -65504.0, 65504.0).to(tl.float16)
 
     # What any row of the tile sees is [oldest, end); all see [oldest, common) if no window ends it.
     common = length - count + first + 1

@@ -41,7 +41,7 @@ def strict() -> Iterator[Api]:
         "--strict-fields",
         "--max-num-sequences=2",
         "--max-queued-requests=0",
-        "--keep-alive-seconds=0.001",
+        "--keep-alive-seconds=0.00001",  # shorter than any model takes for a token
         "--served-model-name=org/name,second,qwen3:8b",
     )
     with Api(server.url, Authorization=f"Bearer {KEY}") as api:

@@ -116,6 +116,14 @@ def test_a_cache_in_float8_reads_as_it_was_rounded(dtype: torch.dtype) -> None:
     torch.testing.assert_close(got.float(), want, atol=tolerance * 100, rtol=tolerance)
 
 
+def test_queries_past_float16_give_numbers_with_a_cache_in_float8() -> None:
+    shape, step = make_shape(4, 2, 32), make_step([(70, 1), (50, 9)], 16)
+    heads = make_heads(shape, step)
+    heads[:, : shape.num_heads] *= 1e6
+    got = run(shape, step, heads.bfloat16(), 0, cache_dtype=torch.float8_e4m3fn)
+    assert got.isfinite().all()
+
+
 def test_a_step_takes_heads_as_the_product_leaves_them() -> None:
     shape, step = make_shape(4, 2, 16), make_step([(9, 1)], 16)
     cache = make_cache(shape, step, device=DEVICE)

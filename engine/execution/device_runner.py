@@ -2,7 +2,8 @@
 
 A step is launched while the one before still runs: its inputs come from tables on the device, the
 tokens it draws stay there for the next one, and the host reads them when it has launched that.
-Where tokens are guessed the host must know the last ones, and a step waits for the one before.
+A step with guessed tokens is read before the next is launched, since that begins where they went
+wrong.
 
 Knows nothing of who decided the plan or of what becomes of the tokens.
 """
@@ -118,8 +119,6 @@ class DeviceRunner:
         self._captures = capture
         self._decodes, self._mixed = StepGraphs(capture=capture), StepGraphs(capture=capture)
         self._draft_rows = range(num_rows, num_rows + num_draft_rows)
-        if num_draft_rows:
-            self.max_plans_ahead = 0
         self._occupants: list[Sequence | None] = [None] * num_rows
         self._num_generated = [0] * num_rows  # as the sampler's rows have it
 

@@ -58,7 +58,7 @@ class DraftProposer:
     def propose(self, limit: int) -> tuple[int, ...]:
         """At most `limit` tokens that may come next; none when nothing speaks for any."""
         if self._pause:
-            self._pause -= 1
+            self.pass_over()
             return ()
         place = self._find()
         if place is None:
@@ -66,6 +66,10 @@ class DraftProposer:
         # A text that repeats itself up to its end goes round in that circle.
         text, period = self._text, len(self._text) - place
         return tuple([text[place + n % period] for n in range(min(self._length, limit))])
+
+    def pass_over(self) -> None:
+        """A step without a proposal, which counts for a pause."""
+        self._pause = max(0, self._pause - 1)
 
     def learn(self, num_drafts: int, num_accepted: int, num_sequences: int = 1) -> None:
         """So many tokens of the last guess were right, in a step of so many sequences."""

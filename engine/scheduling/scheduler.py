@@ -46,8 +46,8 @@ class Scheduler:
         max_num_batched_tokens: tokens of one step.
         max_model_len: tokens of one sequence, prompt and output together.
         max_plans_ahead: plans that may be made while an earlier one has no result yet.
-        speculative_tokens: tokens guessed at a time for a sequence, at most. None is, while plans
-            are made ahead: where the next guess begins would depend on what was right.
+        speculative_tokens: tokens guessed at a time for a sequence, at most. None is made ahead of
+            an earlier plan's result: where a guess begins depends on what was drawn before.
     """
 
     def __init__(
@@ -62,8 +62,6 @@ class Scheduler:
     ) -> None:
         if min(max_num_sequences, max_num_batched_tokens, max_model_len) < 1:
             raise ValueError("a scheduler needs room for a sequence, a token and a context")
-        if max_plans_ahead and speculative_tokens:
-            raise ValueError("nothing can be guessed while plans are made ahead")
         self._blocks = block_manager
         self._max_num_batched_tokens = max_num_batched_tokens
         self._max_model_len = max_model_len
@@ -158,12 +156,18 @@ class Scheduler:
 
     def schedule(self) -> StepPlan:
         """Decide one step. The plan is empty only when there is no sequence left, or none that can
-        go on before an outstanding plan has its result; an empty plan has no result itself."""
-        assert len(self._outstanding) <= self._max_plans_ahead, "the oldest plan has no result yet"
+        should go on before an outstanding plan has its result; an empty plan has no result
+        itself."""
+        under_way = [entry.plan for entry in self._outstanding]
+        assert len(under_way) <= self._max_plans_ahead, "the oldest plan has no result yet"
+        ahead = any(sequence.num_pending for sequence in self._running)
+        if ahead and not self._may_go_ahead(under_way):
+            return StepPlan(())
         builder = PlanBuilder(self._max_num_batched_tokens)
         self._plan_running(builder)
         self._plan_waiting(builder)
-        self._speculation.add_drafts(builder, self._blocks)
+        if not ahead:
+            self._speculation.add_drafts(builder, self._blocks)
         plan = builder.build(longest_first=self._longest_first)
         if plan:
             self._outstanding.append(_Outstanding(plan, builder.registered))
@@ -225,6 +229,14 @@ class Scheduler:
         most = min(prompt + wanted, self._max_model_len) - first
         if most > self._blocks.capacity:
             raise ContextLengthExceeded(self._blocks.capacity + first, prompt, wanted)
+
+    def _may_go_ahead(self, under_way: list[StepPlan]) -> bool:
+        """Whether to plan before all tokens are known. What becomes of guesses must be; a look for
+        new ones may be put off, and is where the oldest sequence would have to wait for others."""
+        if any(plan.num_draws != len(plan.sampling) for plan in under_way):
+            return False
+        oldest = self._running[0]
+        return not self._is_planned(oldest) or not self._speculation.wants_to_look(self._running)
 
     def _plan_running(self, builder: PlanBuilder) -> None:
         running, block_size = self._running, self._blocks.block_size

@@ -7,10 +7,14 @@ it would have been in steps of their own, and counts while the guess before it i
 logits do not depend on how tokens are cut into steps, neither tokens nor their logprobs change.
 
 Guesses take what is left of a step: they come after everybody who has something to compute, and
-nobody is preempted for them. Knows nothing of tensors.
+nobody is preempted for them. Where plans are made ahead, a look at the last tokens costs what the
+host then takes for a step; so it is taken the more rarely, the longer nobody's text gave a guess.
+Knows nothing of tensors.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence as Rows
 
 import msgspec
 
@@ -25,6 +29,10 @@ MOST_ROWS = 16
 a guess costs as much as a token."""
 
 
+_LONGEST_BLIND = 16
+"""Plans made ahead, at most, before the next look for guesses."""
+
+
 class Speculation:
     """Adds guesses to plans and sees what became of them.
 
@@ -36,6 +44,8 @@ class Speculation:
         if not 0 <= most < MOST_ROWS:
             raise ValueError(f"{most} tokens cannot be guessed at a time; 0 to {MOST_ROWS - 1} can")
         self._most = most
+        self._blind = 0  # plans that may still be made ahead
+        self._next_blind = 1
         self.num_drafts = 0
         """Guessed tokens that steps have computed."""
         self.num_accepted = 0
@@ -49,11 +59,26 @@ class Speculation:
         share = min(self._most, MOST_ROWS // num_items - 1)
         if share < 1:
             return
+        self._blind, self._next_blind = self._next_blind, min(2 * self._next_blind, _LONGEST_BLIND)
         for place, item in enumerate(builder.single):
             drafts = self._guess(item, min(share, builder.budget), blocks, num_items)
             if drafts:
                 builder.single[place] = _with_drafts(item, drafts, blocks)
                 builder.budget -= len(drafts)
+                self._blind, self._next_blind = 0, 1
+
+    def wants_to_look(self, running: Rows[Sequence]) -> bool:
+        """Whether the next plan should wait until the last tokens are known, as it may have guesses
+        then. To be asked once for each plan that could be made ahead."""
+        if not self._most or len(running) > MOST_ROWS // 2:  # too many to share the rows
+            return False
+        if not self._blind:
+            return True
+        self._blind -= 1
+        for sequence in running:
+            if sequence.proposer is not None:
+                sequence.proposer.pass_over()
+        return False
 
     def learn(self, item: ScheduledSequence, update: SequenceUpdate, num_sequences: int) -> None:
         """The outcome of an item with guesses, in a step of so many sequences. One more token was

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections import deque
+from dataclasses import replace
 
 import pytest
 
@@ -240,16 +243,56 @@ def test_under_steady_pressure_guesses_change_nothing() -> None:
         assert (sequence.output_token_ids, sequence.finish_reason) == wanted
 
 
+def waits(sequences: list[Sequence], *, repeats: bool) -> tuple[int, int, Scheduler]:
+    """How often nothing is planned although a step runs, and steps, a plan being made ahead."""
+    scheduler, _ = replace(ROOMY, max_plans_ahead=1, num_blocks=600, max_model_len=300).scheduler()
+    for sequence in sequences:
+        scheduler.add(sequence)
+    under_way: deque[StepPlan] = deque()
+    fresh, waited, steps = itertools.count(100), 0, 0
+    while scheduler.has_work:
+        plan = scheduler.schedule()
+        if plan:
+            under_way.append(plan)
+            steps += 1
+        else:
+            waited += 1
+        if not plan or len(under_way) > 1:
+            oldest = under_way.popleft()
+            ids = [
+                token
+                for item in oldest.sampling
+                for token in (
+                    following(item.sequence, item.num_draws)
+                    if repeats
+                    else itertools.islice(fresh, item.num_draws)
+                )
+            ]
+            scheduler.apply(oldest, StepResult(ids))
+    return waited, steps, scheduler
+
+
+def test_a_look_for_guesses_is_rare_where_none_are_found() -> None:
+    sequence = make_sequence("a", [*range(50, 60)], max_new_tokens=200)
+    waited, steps, scheduler = waits([sequence], repeats=False)
+    assert steps == 200 and scheduler.draft_tokens == 0
+    assert 200 // 17 <= waited <= 200 // 17 + 6
+
+
+def test_a_text_that_repeats_itself_is_found_out_though_plans_are_made_ahead() -> None:
+    _, steps, scheduler = waits([periodic("a", max_new_tokens=100)], repeats=True)
+    assert scheduler.accepted_draft_tokens == scheduler.draft_tokens > 80
+    assert steps < 20
+
+
+def test_nobody_waits_where_there_are_too_many_for_guesses() -> None:
+    many = [periodic(f"r{n}", max_new_tokens=40) for n in range(9)]
+    waited, steps, scheduler = waits(many, repeats=True)
+    assert (waited, steps, scheduler.draft_tokens) == (1, 40, 0), (
+        "the last step alone is waited for"
+    )
+
+
 def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ValueError, match="0 to 15 can"):
         Limits(speculative_tokens=MOST_ROWS).scheduler()
-    _, blocks = Limits().scheduler()
-    with pytest.raises(ValueError, match="plans are made ahead"):
-        Scheduler(
-            blocks,
-            max_num_sequences=1,
-            max_num_batched_tokens=1,
-            max_model_len=1,
-            max_plans_ahead=1,
-            speculative_tokens=1,
-        )

@@ -25,7 +25,18 @@ def read_as(numbers: Tensor) -> Tensor:
 
 
 @triton.jit
-def widened(codes, ON_CARD: tl.constexpr):
+def unpacked(loaded, IN_WORD: tl.constexpr, ON_CARD: tl.constexpr):
+    """The numbers in what was loaded from `read_as(numbers)`, `in_word(numbers)` at a time:
+    `[rows, size]`."""
+    if IN_WORD > 1:
+        numbers = _widened(loaded, ON_CARD)
+    else:
+        numbers = loaded
+    return numbers
+
+
+@triton.jit
+def _widened(codes, ON_CARD: tl.constexpr):
     """`[rows, size]` words to `[rows, 4 * size]` float16, in the order of memory.
 
     `ON_CARD`: by the card's instruction (PTX ISA, `cvt.rn.f16x2.e4m3x2`, capability 8.9), which

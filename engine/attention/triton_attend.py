@@ -17,7 +17,7 @@ import triton.language as tl
 from engine.attention.triton_cap import capped
 from engine.attention.triton_reduce import merge
 from engine.dependent_launch import follow, lead
-from engine.float8 import widened
+from engine.float8 import unpacked
 
 
 # One binary whatever the step: these differ from step to step, and so would where they lie in a
@@ -205,7 +205,7 @@ def _attend_range(
             wanted = inside
         place = (block * KV_HEADS + kv_head) * BLOCK_SIZE + key % BLOCK_SIZE
         place = place[:, None] * (HEAD_DIM // IN_WORD) + column[None, :]
-        k = _cached(keys + place, wanted, q.dtype, IN_WORD, ON_CARD)
+        k = unpacked(tl.load(keys + place, wanted, other=0), IN_WORD, ON_CARD).to(q.dtype)
         scores = tl.dot(q, tl.trans(k), input_precision="tf32x3") * scale
         if CAP > 0:
             scores = capped(scores, CAP)
@@ -218,7 +218,7 @@ def _attend_range(
         shift = tl.where(larger == float("-inf"), 0.0, larger)
         weights = tl.exp2(scores - shift[:, None])
         shrink = tl.exp2(m - shift)
-        v = _cached(values + place, wanted, q.dtype, IN_WORD, ON_CARD)
+        v = unpacked(tl.load(values + place, wanted, other=0), IN_WORD, ON_CARD).to(q.dtype)
         rounded = weights.to(q.dtype)
         if IN_ORDER:
             sums = tl.dot(rounded, ones, sums * shrink[:, None], input_precision="tf32x3")
@@ -229,13 +229,3 @@ def _attend_range(
     if IN_ORDER:
         total = tl.max(sums, 1)  # all are the same
     return m, total, acc
-
-
-@triton.jit
-def _cached(pointers, wanted, dtype: tl.constexpr, IN_WORD: tl.constexpr, ON_CARD: tl.constexpr):
-    """Numbers of the cache `[keys, TILE_DIM]`, zero where nothing is wanted."""
-    if IN_WORD > 1:
-        numbers = widened(tl.load(pointers, wanted, other=0), ON_CARD)
-    else:
-        numbers = tl.load(pointers, wanted, other=0.0)
-    return numbers.to(dtype)

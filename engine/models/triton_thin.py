@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.dependent_launch import chained, follow, lead
-from engine.float8 import in_word, read_as, widened
+from engine.float8 import in_word, read_as, unpacked
 from engine.models.activation import Activation
 from engine.models.triton_layers import activated
 
@@ -188,10 +188,10 @@ def _thin(
             squares += values * values
             values *= tl.load(gain + at * IN_WORD + inner, within, other=0.0).to(tl.float32)
         next_one = inside[:, None] & (word < words - at - DEPTH // IN_WORD)[None, :]
-        sums += _weights(w, IN_WORD, ON_CARD) * values[None, :]
+        sums += unpacked(w, IN_WORD, ON_CARD).to(tl.float32) * values[None, :]
         w = tl.load(at_weight + at + DEPTH // IN_WORD, next_one, other=0)
         if GATED:
-            up_sums += _weights(u, IN_WORD, ON_CARD) * values[None, :]
+            up_sums += unpacked(u, IN_WORD, ON_CARD).to(tl.float32) * values[None, :]
             u = tl.load(at_up + at + DEPTH // IN_WORD, next_one, other=0)
     root = 1.0
     if gain is not None:
@@ -203,16 +203,6 @@ def _thin(
     if residual is not None:
         total += tl.load(residual + column, inside, other=0.0).to(tl.float32)
     tl.store(out + column, total, inside)
-
-
-@triton.jit
-def _weights(w, IN_WORD: tl.constexpr, ON_CARD: tl.constexpr):
-    """What was loaded, as float32."""
-    if IN_WORD > 1:
-        numbers = widened(w, ON_CARD)
-    else:
-        numbers = w
-    return numbers.to(tl.float32)
 
 
 @triton.jit

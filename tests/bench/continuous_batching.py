@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from engine.ipc import Submit
+from tests.bench.generate import generate_seconds
 
 BLOCK = 256
 MOST_TOKENS = 2048
@@ -66,19 +67,7 @@ class TransformersPeer:
         prompt = torch.tensor([request.prompt_token_ids], device=self.device)
         answer = request.params.max_new_tokens or 0
         self._model.set_attn_implementation("sdpa")
-        seconds = 0.0
-        with torch.no_grad():
-            for _ in range(2):
-                began = time.perf_counter()
-                self._model.generate(
-                    prompt,
-                    attention_mask=torch.ones_like(prompt),
-                    do_sample=False,
-                    min_new_tokens=answer,
-                    max_new_tokens=answer,
-                    pad_token_id=0,
-                ).cpu()
-                seconds = time.perf_counter() - began
+        seconds = [generate_seconds(self._model, prompt, answer) for _ in range(2)][-1]
         self._model.set_attn_implementation("paged|sdpa")
         return round(answer / seconds, 1)
 

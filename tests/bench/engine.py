@@ -28,6 +28,7 @@ from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
 from tests.bench.common import CACHE, THREADS, interleave, machine, peer_note
+from tests.bench.generate import generate_seconds
 from tests.bench.llama_cpp import LlamaCpp, converted
 from tests.bench.shapes import model_directory
 from tests.bench.vllm_peer import VllmCpu, vllm_python, vllm_version
@@ -113,21 +114,8 @@ class Transformers:
     def run(self, sizes: Sizes) -> dict[str, float]:
         """As `Diglot.run`; the first token's time is that of a run for one token."""
         ids = torch.tensor(sizes.prompts())
-        first = self._seconds(ids, 1)
-        return sizes.rates(first, self._seconds(ids, sizes.new_tokens) - first)
-
-    @torch.inference_mode()
-    def _seconds(self, ids: torch.Tensor, new_tokens: int) -> float:
-        began = time.perf_counter()
-        self._model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            do_sample=False,
-            min_new_tokens=new_tokens,
-            max_new_tokens=new_tokens,
-            pad_token_id=0,
-        )
-        return time.perf_counter() - began
+        first = generate_seconds(self._model, ids, 1)
+        return sizes.rates(first, generate_seconds(self._model, ids, sizes.new_tokens) - first)
 
 
 class LlamaCppRates:

@@ -74,6 +74,7 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
 
 
 def _padded_tokens(setup: Setup) -> int:
-    """The size that holds the largest step that there is may itself be larger than any."""
+    """The largest size that chunks are padded to. It may be larger than any step: the largest step
+    must fit into one, too."""
     tokens = int(_PADDED_OPERATIONS / (2 * setup.spec.layer_weights))
     return min(tokens, max(256, 2 * setup.max_num_batched_tokens))

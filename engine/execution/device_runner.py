@@ -116,7 +116,6 @@ class DeviceRunner:
         self._device = device
         self._packets = PacketWriter(num_rows)
         self._sizes = sizes
-        self._captures = capture
         self._decodes, self._mixed = StepGraphs(capture=capture), StepGraphs(capture=capture)
         self._draft_rows = range(num_rows, num_rows + num_draft_rows)
         self._occupants: list[Sequence | None] = [None] * num_rows
@@ -133,7 +132,7 @@ class DeviceRunner:
         prompts: list[PromptScores] = []
         if _only_decodes(plan):
             logits, row_ids = self._decode(plan)
-            if len(numbers) > len(plan.sampling):
+            if plan.guesses:
                 row_ids = upload(np.array(numbers, dtype=np.int32), self._device)
         else:
             hidden, places = self._prefill(plan)
@@ -151,7 +150,8 @@ class DeviceRunner:
         """Compile, and capture, what the first requests will need: a short prompt and small decode
         steps, of padding only, and a greedy draw. Larger steps, and what other controls need, come
         when they do."""
-        for size in self._sizes.first_prompts * 2 if self._captures else ():  # run, then capture
+        prompts = self._sizes.first_prompts if self._mixed.captures else []
+        for size in prompts * 2:  # to run, then to be captured
             self._hidden(self._send(StepPlan(()), size), size)
         for number in [one for one in self._sizes.decodes if one <= _WARM] * 2:
             size = StepSize(number)
@@ -214,9 +214,7 @@ class DeviceRunner:
     ) -> tuple[Tensor, tuple[DeviceLogprobs, Tensor] | None]:
         legal = None if masks is None else (masks.rows, masks.wait())
         drawn = self._sampler.sample(logits, row_ids, numbers, legal)
-        if len(numbers) == len(
-            plan.sampling
-        ):  # else the host sends them, and there are others' rows
+        if not plan.guesses:  # else the host sends them, and there are others' rows
             self._tables.record(row_ids, drawn.token_ids)
         for item in plan.sampling:
             self._num_generated[item.row] += 1

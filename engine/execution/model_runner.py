@@ -69,14 +69,14 @@ class ModelRunner:
         logits = self._decoder.logits(hidden.index_select(0, batch.sample_rows))
         kept = self._sampling_batch(plan)
         self._sampling = None  # a step that fails half-way leaves no batch to be reused
-        guesses = plan.num_draws != len(plan.sampling)
-        sampling = self._with_drafts(plan, kept) if guesses else kept
+        sampling = self._with_drafts(plan, kept) if plan.guesses else kept
         if masks is not None:
             sampling.restrict(masks.rows, masks.wait())
         sampled = self._sampler.sample(logits, sampling)
-        kept.advance(_first_draws(plan, sampled.token_ids) if guesses else sampled.token_ids)
+        drawn = sampled.token_ids
+        kept.advance(_first_draws(plan, drawn) if plan.guesses else drawn)
         self._sampling = kept
-        return StepResult(sampled.token_ids.tolist(), sampled.logprobs, scored)
+        return StepResult(drawn.tolist(), sampled.logprobs, scored)
 
     def _sampling_batch(self, plan: StepPlan) -> SamplingBatch:
         """The batch of the last step when the same sequences sample again, else a new one.

@@ -23,13 +23,18 @@ class StepGraphs:
         self._seen: set[StepSize] = set()
         self._graphs: dict[StepSize, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
+    @property
+    def captures(self) -> bool:
+        """Whether sizes that come back are replayed."""
+        return self._pool is not None
+
     def run(self, size: StepSize, forward: Callable[[], Tensor]) -> Tensor:
         """What `forward` gives for the size, always the same; valid until the next such step.
 
         The first time it runs as it is, which compiles kernels and lets libraries make their
         handles; a size that does not come back costs no more.
         """
-        if self._pool is None or size not in self._seen:
+        if not self.captures or size not in self._seen:
             self._seen.add(size)
             return forward()
         if size not in self._graphs:

@@ -82,8 +82,7 @@ class PacketWriter:
 
         The plan is then taken to be launched: packets are written in the order of the steps.
         """
-        guesses = plan.num_draws != len(plan.sampling)
-        entries = [entry for item in plan.scheduled for entry in self._entries(item, guesses)]
+        entries = [entry for item in plan.scheduled for entry in self._entries(item, plan.guesses)]
         entries = _padded(entries, size)
         layout = PacketLayout(size.num_sequences, size.num_tokens)
         packet = np.zeros(layout.size, dtype=np.int32)

@@ -80,6 +80,11 @@ class StepPlan:
     def __bool__(self) -> bool:
         return bool(self.scheduled)
 
+    @property
+    def guesses(self) -> bool:
+        """Whether some of its tokens are guessed."""
+        return self.num_draws != len(self.sampling)
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:

@@ -233,10 +233,10 @@ class Scheduler:
     def _may_go_ahead(self, under_way: list[StepPlan]) -> bool:
         """Whether to plan before all tokens are known. What becomes of guesses must be; a look for
         new ones may be put off, and is where the oldest sequence would have to wait for others."""
-        if any(plan.num_draws != len(plan.sampling) for plan in under_way):
+        if any(plan.guesses for plan in under_way):
             return False
-        oldest = self._running[0]
-        return not self._is_planned(oldest) or not self._speculation.wants_to_look(self._running)
+        looks = self._speculation.wants_to_look(self._running)
+        return not looks or not self._is_planned(self._running[0])
 
     def _plan_running(self, builder: PlanBuilder) -> None:
         running, block_size = self._running, self._blocks.block_size

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"]
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text"]
 
 END_OF_TEXT, TURN, END_OF_TURN, PAD = 256, 257, 258, 259
 SPECIAL_TOKENS = {
@@ -38,6 +38,7 @@ _ARCHITECTURES: dict[Family, str] = {
     "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
 }
@@ -119,6 +120,9 @@ def tiny_config(
     }
     if family == "mistral":
         config["sliding_window"] = None
+    if family == "qwen3_moe":
+        config |= {"num_experts": 8, "num_experts_per_tok": 3, "moe_intermediate_size": 48}
+        config |= {"norm_topk_prob": True}
     if family in _GEMMAS:  # soft caps and windows that tell
         config |= {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 24}
         config |= {"sliding_window": 24}
@@ -201,9 +205,10 @@ def _weight_shapes(config: dict[str, object]) -> dict[str, tuple[int, ...]]:
         return value
 
     family = config["model_type"]
-    hidden, wide, head_dim = size("hidden_size"), size("intermediate_size"), size("head_dim")
+    hidden, head_dim = size("hidden_size"), size("head_dim")
+    wide = size("moe_intermediate_size" if family == "qwen3_moe" else "intermediate_size")
     queries, keys = size("num_attention_heads") * head_dim, size("num_key_value_heads") * head_dim
-    may_be_biased = {"llama", "qwen3", *_GEMMAS}
+    may_be_biased = {"llama", "qwen3", "qwen3_moe", *_GEMMAS}
     bias_everywhere = bool(config.get("attention_bias")) and family in may_be_biased
     qkv_bias = bias_everywhere or family == "qwen2"
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (size("vocab_size"), hidden)}
@@ -219,18 +224,20 @@ def _weight_shapes(config: dict[str, object]) -> dict[str, tuple[int, ...]]:
         linear(f"{prefix}self_attn.k_proj", keys, hidden, qkv_bias)
         linear(f"{prefix}self_attn.v_proj", keys, hidden, qkv_bias)
         linear(f"{prefix}self_attn.o_proj", hidden, queries, bias_everywhere)
-        for name, out, into in (
-            ("gate", wide, hidden),
-            ("up", wide, hidden),
-            ("down", hidden, wide),
-        ):
-            linear(f"{prefix}mlp.{name}_proj", out, into, bool(config.get("mlp_bias")))
+        mlps = [f"{prefix}mlp."]
+        if family == "qwen3_moe":
+            linear(f"{prefix}mlp.gate", size("num_experts"), hidden, False)
+            mlps = [f"{prefix}mlp.experts.{number}." for number in range(size("num_experts"))]
+        for mlp in mlps:
+            linear(f"{mlp}gate_proj", wide, hidden, bool(config.get("mlp_bias")))
+            linear(f"{mlp}up_proj", wide, hidden, bool(config.get("mlp_bias")))
+            linear(f"{mlp}down_proj", hidden, wide, bool(config.get("mlp_bias")))
         shapes[f"{prefix}input_layernorm.weight"] = (hidden,)
         shapes[f"{prefix}post_attention_layernorm.weight"] = (hidden,)
         if family in _GEMMAS:
             shapes[f"{prefix}pre_feedforward_layernorm.weight"] = (hidden,)
             shapes[f"{prefix}post_feedforward_layernorm.weight"] = (hidden,)
-        if family in {"qwen3", "gemma3_text"}:
+        if family in {"qwen3", "qwen3_moe", "gemma3_text"}:
             shapes[f"{prefix}self_attn.q_norm.weight"] = (head_dim,)
             shapes[f"{prefix}self_attn.k_norm.weight"] = (head_dim,)
     shapes["model.norm.weight"] = (hidden,)

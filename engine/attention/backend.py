@@ -36,12 +36,22 @@ class AttentionShape:
 class StepAttention(Protocol):
     """Attention bound to one step's batch."""
 
-    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attend(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        sinks: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Store keys and values, then attend causally.
 
         Args:
             q: `[tokens, num_heads, head_dim]`.
             k, v: `[tokens, num_kv_heads, head_dim]`, positions already rotated in.
+            sinks: float32 `[num_heads]`, or None: the score of one more key of each head, which
+                every token sees, with a value of zeros (arXiv 2309.17453; as learned numbers in
+                gpt-oss).
 
         Returns:
             `[tokens, num_heads * head_dim]`, contiguous.
@@ -61,6 +71,7 @@ class RotatingStepAttention(StepAttention, Protocol):
         sin: torch.Tensor,
         gain: torch.Tensor | None,
         eps: float,
+        sinks: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Normalize and rotate queries and keys, then do as `attend`.
 
@@ -70,6 +81,7 @@ class RotatingStepAttention(StepAttention, Protocol):
             cos, sin: `[tokens, 1, head_dim]`, the sine of the first half negated; rows may be
                 apart.
             gain: `[num_heads + num_kv_heads, head_dim]` of an RMS norm of each head, or None.
+            sinks: see `attend`.
         """
         ...
 
@@ -101,17 +113,29 @@ class _ReferenceStep:
         self._batch = batch
         self._rows = cache.rows(batch.slots)
 
-    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attend(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        sinks: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         self._cache.store(layer, k, v, self._rows)
         starts: Sequence[int] = self._batch.query_starts.tolist()
         outputs = [
-            self._attend_one(layer, q[start:stop], self._batch.positions[start:stop], number)
+            self._attend_one(layer, q[start:stop], self._batch.positions[start:stop], number, sinks)
             for number, (start, stop) in enumerate(zip(starts, starts[1:], strict=False))
         ]
         return torch.cat(outputs).reshape(q.shape[0], -1)
 
     def _attend_one(
-        self, layer: int, q: torch.Tensor, positions: torch.Tensor, number: int
+        self,
+        layer: int,
+        q: torch.Tensor,
+        positions: torch.Tensor,
+        number: int,
+        sinks: torch.Tensor | None,
     ) -> torch.Tensor:
         length = int(positions[-1]) + 1
         table = torch.from_numpy(self._batch.block_tables[number]).to(q.device)
@@ -128,5 +152,8 @@ class _ReferenceStep:
         scores = torch.einsum("thd,hld->htl", q, keys).float() * self._shape.scale
         if self._shape.cap is not None:
             scores = torch.tanh(scores / self._shape.cap) * self._shape.cap
-        weights = scores.masked_fill(~visible, float("-inf")).softmax(-1).to(q.dtype)
+        scores = scores.masked_fill(~visible, float("-inf"))
+        if sinks is not None:
+            scores = torch.cat((scores, sinks[:, None, None].expand(-1, len(q), 1)), -1)
+        weights = scores.softmax(-1)[..., :length].to(q.dtype)
         return torch.einsum("htl,hld->thd", weights, values)

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from engine.attention.backend import AttentionShape
 from engine.attention.forward_batch import ForwardBatch
@@ -215,13 +216,22 @@ class CpuStepAttention:
         self._plans = plans
         self._tile = tile
 
-    def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attend(
+        self,
+        layer: int,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        sinks: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """See `engine.attention.backend.StepAttention.attend`."""
         self._cache.store(layer, k, v, self._rows)
-        parts = [self._run(plan, layer, q) for plan in self._plans]
+        parts = [self._run(plan, layer, q, sinks) for plan in self._plans]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _run(self, plan: TilePlan, layer: int, q: torch.Tensor) -> torch.Tensor:
+    def _run(
+        self, plan: TilePlan, layer: int, q: torch.Tensor, sinks: torch.Tensor | None
+    ) -> torch.Tensor:
         heads = self._shape.num_kv_heads
         queries = self._query_tiles(plan, q).index_select(0, plan.entry_query).flatten(0, 1)
         keys = self._stored(self._cache.keys[layer], plan)
@@ -230,12 +240,33 @@ class CpuStepAttention:
         scores.view(-1, heads, *scores.shape[1:]).add_(bias)
         weights = scores.softmax(-1)
         out = torch.bmm(weights, self._stored(self._cache.values[layer], plan))
+        is_whole = plan.merge is None
+        lse = None if is_whole and sinks is None else _log_sum_exp(scores, weights)
         if plan.merge is not None:
-            out = _merge_entries(out, _log_sum_exp(scores, weights), plan.merge)
+            assert lse is not None
+            out, lse = _merge_entries(out, lse, plan.merge)
         else:
             assert plan.tile_entry is not None
-            out = out.unflatten(0, (-1, heads)).index_select(0, plan.tile_entry).flatten(0, 1)
+            out = _of_entries(out, plan.tile_entry, heads)
+            lse = None if lse is None else _of_entries(lse, plan.tile_entry, heads)
+        if lse is not None and sinks is not None:
+            out.mul_(self._share_beside(sinks, lse, plan.query_tokens)[..., None])
         return self._token_rows(plan, out)
+
+    def _share_beside(self, sinks: torch.Tensor, lse: torch.Tensor, tokens: int) -> torch.Tensor:
+        """What the weights of keys add up to, where those of keys and the sink add up to 1.
+
+        Args:
+            sinks: `[num_heads]`.
+            lse: `[tiles * kv heads, rows]`, the log-sum-exp of each row's scores.
+
+        Returns:
+            As `lse`.
+        """
+        by_row = sinks.view(self._shape.num_kv_heads, -1).repeat(1, tokens)
+        by_row = functional.pad(by_row, (0, lse.shape[1] - by_row.shape[1]))
+        above = by_row.repeat(len(lse) // len(by_row), 1) - lse
+        return above.exp_().add_(1).reciprocal_()
 
     def _stored(self, stored: torch.Tensor, plan: TilePlan) -> torch.Tensor:
         """The entries' keys or values, `[entries * kv heads, tile, head_dim]`."""
@@ -276,7 +307,14 @@ def _log_sum_exp(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return scores.amax(-1) - weights.amax(-1).log_()
 
 
-def _merge_entries(out: torch.Tensor, lse: torch.Tensor, merge: Merge) -> torch.Tensor:
+def _of_entries(rows: torch.Tensor, entries: torch.Tensor, heads: int) -> torch.Tensor:
+    """Those of some entries, of `[entries * kv heads, ...]`."""
+    return rows.unflatten(0, (-1, heads)).index_select(0, entries).flatten(0, 1)
+
+
+def _merge_entries(
+    out: torch.Tensor, lse: torch.Tensor, merge: Merge
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Merge the entries of each query tile, weighted by their log-sum-exp.
 
     Args:
@@ -284,8 +322,8 @@ def _merge_entries(out: torch.Tensor, lse: torch.Tensor, merge: Merge) -> torch.
         lse: `[entries * kv heads, rows]`.
 
     Returns:
-        `[tiles * kv heads, rows, head_dim]`. Entries are added in key order, so a sum's order
-        depends on nothing but the row's own length.
+        `[tiles * kv heads, rows, head_dim]`, and the log-sum-exp of all of a row. Entries are
+        added in key order, so a sum's order depends on nothing but the row's own length.
     """
     flat = lse.float().flatten()
     peak = flat.new_full(merge.offsets.shape, float("-inf"))
@@ -293,8 +331,10 @@ def _merge_entries(out: torch.Tensor, lse: torch.Tensor, merge: Merge) -> torch.
     weights = (flat - peak.index_select(0, merge.target)).exp_()
     table = out.flatten(0, 1).float()
     merged = _sum_rows(table, merge, weights.index_select(0, merge.rows))
-    merged /= _sum_rows(weights[:, None], merge, None)
-    return merged.to(out.dtype).view(-1, *out.shape[1:])
+    total = _sum_rows(weights[:, None], merge, None)
+    merged /= total
+    whole_lse = peak.add_(total.squeeze(1).log_())
+    return merged.to(out.dtype).view(-1, *out.shape[1:]), whole_lse.view(-1, out.shape[1])
 
 
 def _sum_rows(table: torch.Tensor, merge: Merge, weights: torch.Tensor | None) -> torch.Tensor:

@@ -95,10 +95,12 @@ class NativeStepAttention:
         """All layers of a compiled decoder at once; see `Kernels.forward`."""
         self._kernels.forward(model, self._c_shape, self._c_step, self._c_cache, token_ids, hidden)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None
+    ) -> Tensor:
         """See `engine.attention.backend.StepAttention.attend`."""
         joined = torch.cat((q, k, v), 1)
-        return self._run(layer, joined, None, None, None, 0.0)
+        return self._run(layer, joined, None, None, None, 0.0, sinks)
 
     def attend_rotating(
         self,
@@ -108,9 +110,10 @@ class NativeStepAttention:
         sin: Tensor,
         gain: Tensor | None,
         eps: float,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """See `engine.attention.backend.RotatingStepAttention.attend_rotating`."""
-        return self._run(layer, heads, cos, sin, gain, eps)
+        return self._run(layer, heads, cos, sin, gain, eps, sinks)
 
     def _run(
         self,
@@ -120,6 +123,7 @@ class NativeStepAttention:
         sin: Tensor | None,
         gain: Tensor | None,
         eps: float,
+        sinks: Tensor | None,
     ) -> Tensor:
         shape = self._shape
         tokens = heads.shape[0]
@@ -135,6 +139,7 @@ class NativeStepAttention:
             0 if cos is None else cos.stride(0),
             None,
             None if gain is None else gain.data_ptr(),
+            None if sinks is None else sinks.data_ptr(),
             eps,
         )
         out = heads.new_empty(tokens, shape.num_heads * shape.head_dim)

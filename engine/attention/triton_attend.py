@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from engine.attention.triton_cap import capped
-from engine.attention.triton_reduce import merge
+from engine.attention.triton_reduce import merge, merge_sink
 from engine.dependent_launch import follow, lead
 from engine.float8 import unpacked
 
@@ -43,6 +43,7 @@ def attend_kernel(
     num_programs,  # that share the keys of a tile
     num_splits,  # that there is room for; num_programs, unless SPLIT_KEYS says what a split is
     scale,  # of scores, times log2(e)
+    sinks,  # [heads] float32, see `merge_sink`; not read unless HAS_SINKS
     KV_HEADS: tl.constexpr,
     GROUP: tl.constexpr,
     HEAD_DIM: tl.constexpr,
@@ -55,6 +56,7 @@ def attend_kernel(
     TILE_DIM: tl.constexpr,
     IN_WORD: tl.constexpr,  # numbers of the cache in what is loaded: 1, or 4 of eight bits
     ON_CARD: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
     """Grid: (num_tiles * num_programs, KV_HEADS, sequences)."""
@@ -142,6 +144,8 @@ def attend_kernel(
             m, total, acc = merge(m, total, acc, part_m, part_total, part_acc)
 
     if num_programs == 1:
+        of_head = kv_head * GROUP + row % GROUP
+        m, total, acc = merge_sink(m, total, acc, sinks, of_head, HAS_SINKS)
         result = acc / tl.where(total == 0, 1.0, total)[:, None]
         tl.store(out + place, result.to(out.dtype.element_ty), inside)
 

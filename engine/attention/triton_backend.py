@@ -81,9 +81,11 @@ class TritonStepAttention:
             return triton_tiles.invariant_programs(*counts)
         return triton_tiles.decode_splits(*counts)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None
+    ) -> Tensor:
         """See `engine.attention.backend.StepAttention.attend`."""
-        return self._run(layer, torch.cat((q, k, v), 1), None, None, 0.0)
+        return self._run(layer, torch.cat((q, k, v), 1), None, None, 0.0, sinks)
 
     def attend_rotating(
         self,
@@ -93,9 +95,10 @@ class TritonStepAttention:
         sin: Tensor,
         gain: Tensor | None,
         eps: float,
+        sinks: Tensor | None = None,
     ) -> Tensor:
         """See `engine.attention.backend.RotatingStepAttention.attend_rotating`."""
-        return self._run(layer, heads, (cos, sin), gain, eps)
+        return self._run(layer, heads, (cos, sin), gain, eps, sinks)
 
     def _run(
         self,
@@ -104,29 +107,31 @@ class TritonStepAttention:
         angles: tuple[Tensor, Tensor] | None,
         gain: Tensor | None,
         eps: float,
+        sinks: Tensor | None,
     ) -> Tensor:
         shape, batch = self._shape, self._batch
         q = store_heads(shape, self._cache, layer, heads, batch.slots, angles, gain, eps)
         out = torch.empty_like(q)
         if batch.num_decodes:
             tiles = self._decode_tiles(q.dtype)
-            self._launch(layer, q, out, tiles, (0, batch.num_decodes), 1, self._programs)
+            decodes = (0, batch.num_decodes)
+            self._launch(layer, q, out, sinks, tiles, decodes, 1, self._programs)
         if self._programs > 1:
-            self._reduce(layer, out)
+            self._reduce(layer, out, sinks)
         if self._num_chunks:
             tiles = self._chunk_tiles(q.dtype)
             num_tiles = -(-batch.longest_query // (tiles.rows // shape.group))
             chunks = (batch.num_decodes, self._num_chunks)
-            self._launch(layer, q, out, tiles, chunks, num_tiles, 1)
+            self._launch(layer, q, out, sinks, tiles, chunks, num_tiles, 1)
         return out.view(len(out), -1)
 
-    def _reduce(self, layer: int, out: Tensor) -> None:
+    def _reduce(self, layer: int, out: Tensor, sinks: Tensor | None) -> None:
         if not self._batch_invariant:
-            reduce_splits(self._partials, self._stats, out)
+            reduce_splits(self._partials, self._stats, out, sinks)
             return
         window, lengths = self._shape.windows[layer] or 0, self._batch.lengths
         keys = triton_tiles.SPLIT_KEYS
-        reduce_splits_in_order(self._partials, self._stats, out, lengths, window, keys)
+        reduce_splits_in_order(self._partials, self._stats, out, sinks, lengths, window, keys)
 
     def _decode_tiles(self, dtype: torch.dtype) -> Tiles:
         sizes = (self._shape.head_dim, self._shape.group, dtype)
@@ -146,6 +151,7 @@ class TritonStepAttention:
         layer: int,
         q: Tensor,
         out: Tensor,
+        sinks: Tensor | None,
         tiles: Tiles,
         sequences: tuple[int, int],  # first, and how many
         num_tiles: int,
@@ -170,6 +176,7 @@ class TritonStepAttention:
             num_programs,
             self._partials.shape[2],
             shape.scale * LOG2_E,
+            self._stats if sinks is None else sinks,
             KV_HEADS=shape.num_kv_heads,
             GROUP=shape.group,
             HEAD_DIM=shape.head_dim,
@@ -182,6 +189,7 @@ class TritonStepAttention:
             TILE_DIM=triton_tiles.padded(shape.head_dim),
             IN_WORD=in_word(cache.keys[layer]),
             ON_CARD=q.is_cuda,
+            HAS_SINKS=sinks is not None,
             **tiles.options,
             **chained(q),
         )

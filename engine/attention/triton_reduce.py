@@ -13,7 +13,7 @@ from engine.attention.triton_tiles import MOST_SPLITS, padded
 from engine.dependent_launch import chained, follow, lead
 
 
-def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor) -> None:
+def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor, sinks: Tensor | None) -> None:
     """Merge the splits of each head, all at once.
 
     Args:
@@ -22,6 +22,7 @@ def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor) -> None:
         stats: `[sequences, heads, splits, 2]` float32: the largest score, in base 2, and the sum
             of weights.
         out: `[sequences, heads, head_dim]`, written: zeros where no split had a key.
+        sinks: float32 `[heads]` or None, see `StepAttention.attend`.
     """
     sequences, heads, num_splits, head_dim = partials.shape
     assert num_splits <= MOST_SPLITS
@@ -29,16 +30,25 @@ def reduce_splits(partials: Tensor, stats: Tensor, out: Tensor) -> None:
         partials,
         stats,
         out,
+        stats if sinks is None else sinks,
         num_splits,
+        HEADS=heads,
         HEAD_DIM=head_dim,
         TILE_SPLITS=MOST_SPLITS,
         TILE_DIM=padded(head_dim),
+        HAS_SINKS=sinks is not None,
         **chained(out),
     )
 
 
 def reduce_splits_in_order(
-    partials: Tensor, stats: Tensor, out: Tensor, lengths: Tensor, window: int, split_keys: int
+    partials: Tensor,
+    stats: Tensor,
+    out: Tensor,
+    sinks: Tensor | None,
+    lengths: Tensor,
+    window: int,
+    split_keys: int,
 ) -> None:
     """As `reduce_splits`, with the bits of a program that reads all splits itself.
 
@@ -50,6 +60,7 @@ def reduce_splits_in_order(
         partials,
         stats,
         out,
+        stats if sinks is None else sinks,
         lengths,
         num_splits,
         HEADS=heads,
@@ -57,6 +68,7 @@ def reduce_splits_in_order(
         SPLIT_KEYS=split_keys,
         HEAD_DIM=head_dim,
         TILE_DIM=padded(head_dim),
+        HAS_SINKS=sinks is not None,
         **chained(out),
     )
 
@@ -77,15 +89,29 @@ def merge(m, total, acc, part_m, part_total, part_acc):
     return larger, total, tl.fma(acc, many, part_acc * weight[:, None])
 
 
+@triton.jit
+def merge_sink(m, total, acc, sinks, head, HAS_SINKS: tl.constexpr):
+    """As `merge`, of the keys and of what is a key without a value: its score is that of the
+    rows' `head` in `sinks`."""
+    LOG2_E: tl.constexpr = 1.4426950408889634
+    if HAS_SINKS:
+        score = tl.load(sinks + head) * LOG2_E
+        m, total, acc = merge(m, total, acc, score, 1.0, tl.zeros_like(acc))
+    return m, total, acc
+
+
 @triton.jit(do_not_specialize=["num_splits"])
 def _reduce_kernel(
     partials,
     stats,
     out,
+    sinks,  # not read unless HAS_SINKS
     num_splits,
+    HEADS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     TILE_SPLITS: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
     """One row. Grid: (rows,)."""
@@ -101,9 +127,15 @@ def _reduce_kernel(
     weight = tl.exp2(m - tl.where(largest == float("-inf"), 0.0, largest))
     some = (m > float("-inf"))[:, None] & (column < HEAD_DIM)[None, :]
     acc = tl.load(partials + part[:, None] * HEAD_DIM + column[None, :], some, other=0.0)
-    total = tl.sum(total * weight, 0)
-    result = tl.sum(acc * weight[:, None], 0) / tl.where(total == 0, 1.0, total)
-    tl.store(out + row * HEAD_DIM + column, result.to(out.dtype.element_ty), column < HEAD_DIM)
+    one = tl.arange(0, 1)
+    total = tl.sum(total * weight, 0) + tl.zeros([1], tl.float32)
+    acc = tl.sum(acc * weight[:, None], 0)[None, :]
+    m = largest + tl.zeros([1], tl.float32)
+    m, total, acc = merge_sink(m, total, acc, sinks, row % HEADS + one, HAS_SINKS)
+    result = acc / tl.where(total == 0, 1.0, total)[:, None]
+    inside = (column < HEAD_DIM)[None, :]
+    place = row * HEAD_DIM + column[None, :]
+    tl.store(out + place, result.to(out.dtype.element_ty), inside)
 
 
 @triton.jit(do_not_specialize=["num_splits"], do_not_specialize_on_alignment=["lengths"])
@@ -111,6 +143,7 @@ def _reduce_in_order_kernel(
     partials,
     stats,
     out,
+    sinks,  # not read unless HAS_SINKS
     lengths,
     num_splits,
     HEADS: tl.constexpr,
@@ -118,6 +151,7 @@ def _reduce_in_order_kernel(
     SPLIT_KEYS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     TILE_DIM: tl.constexpr,
+    HAS_SINKS: tl.constexpr,
     CHAINED: tl.constexpr,
 ):
     """One row, by `merge`. Grid: (rows,)."""
@@ -140,5 +174,6 @@ def _reduce_in_order_kernel(
         part_total = tl.load(stats + part * 2 + 1)
         part_acc = tl.load(partials + part[:, None] * HEAD_DIM + column, inside, other=0.0)
         m, total, acc = merge(m, total, acc, part_m, part_total, part_acc)
+    m, total, acc = merge_sink(m, total, acc, sinks, row % HEADS + one, HAS_SINKS)
     result = acc / tl.where(total == 0, 1.0, total)[:, None]
     tl.store(out + row * HEAD_DIM + column, result.to(out.dtype.element_ty), inside)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.attention.backend import RotatingStepAttention, StepAttention
 from engine.attention.soft_cap import soft_cap_
-from engine.models.layer_weights import LayerWeights, Projection
+from engine.models.layer_weights import GatedWeights, LayerWeights, Projection
 from engine.models.layers import (
     Embedding,
     LayerRotations,
@@ -23,7 +23,11 @@ from engine.models.layers import (
     rotate_,
 )
 from engine.models.linear import Linear, make_linear
+from engine.models.mlp import GatedMlp
+from engine.models.moe import ExpertMlp
 from engine.models.spec import ModelSpec
+
+Mlp = GatedMlp | ExpertMlp
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,19 @@ class DecoderLayer:
     attention_norm: RMSNorm
     qkv: Linear
     qk_norm: RMSNorm | None
+    sinks: Tensor | None
     output: Linear
     attention_post_norm: RMSNorm | None
     mlp_norm: RMSNorm
-    gate: Linear
-    up: Linear
-    down: Linear
+    mlp: Mlp
     mlp_post_norm: RMSNorm | None
 
     @classmethod
-    def packed(cls, weights: LayerWeights, eps: float, *, batch_invariant: bool) -> DecoderLayer:
+    def packed(
+        cls, weights: LayerWeights, spec: ModelSpec, *, batch_invariant: bool
+    ) -> DecoderLayer:
         """In the best form for the weights' device and dtype, see `make_linear`."""
+        eps = spec.rms_norm_eps
 
         def linear(projection: Projection) -> Linear:
             return make_linear(*projection, batch_invariant=batch_invariant)
@@ -55,16 +61,26 @@ class DecoderLayer:
         def norm(gain: Tensor | None) -> RMSNorm | None:
             return None if gain is None else RMSNorm(gain, eps)
 
+        def mlp(of_one: GatedWeights) -> GatedMlp:
+            parts = (linear(of_one.gate), linear(of_one.up), linear(of_one.down))
+            return GatedMlp(*parts, spec.activation)
+
+        def whole_mlp() -> Mlp:
+            if isinstance(weights.mlp, GatedWeights):
+                return mlp(weights.mlp)
+            assert spec.routing is not None
+            experts = [mlp(of_one) for of_one in weights.mlp.experts]
+            return ExpertMlp(linear(weights.mlp.router), experts, spec.routing)
+
         return cls(
             attention_norm=RMSNorm(weights.attention_norm, eps),
             qkv=linear(weights.qkv),
             qk_norm=norm(weights.qk_norm),
+            sinks=weights.sinks,
             output=linear(weights.output),
             attention_post_norm=norm(weights.attention_post_norm),
             mlp_norm=RMSNorm(weights.mlp_norm, eps),
-            gate=linear(weights.gate),
-            up=linear(weights.up),
-            down=linear(weights.down),
+            mlp=whole_mlp(),
             mlp_post_norm=norm(weights.mlp_post_norm),
         )
 
@@ -103,7 +119,6 @@ class Decoder:
         Returns:
             `[tokens, hidden_size]` in the model's dtype.
         """
-        activation = self._spec.activation
         x = self._embedding(token_ids)
         rotations = self._rotations.prepare(positions)
         rotates = isinstance(attention, RotatingStepAttention)
@@ -112,9 +127,7 @@ class Decoder:
             heads = layer.qkv(layer.attention_norm(x)).view(-1, *self._heads)
             attended = attend(number, layer, heads, rotations[number])
             x = _added(layer.output, attended, layer.attention_post_norm, x)
-            y = layer.mlp_norm(x)
-            gated = layer.up.times(y, layer.gate.activated(y, activation))
-            x = _added(layer.down, gated, layer.mlp_post_norm, x)
+            x = _added(layer.mlp, layer.mlp_norm(x), layer.mlp_post_norm, x)
         return self._norm(x)
 
     @torch.inference_mode()
@@ -136,12 +149,12 @@ class Decoder:
             rotated = layer.qk_norm(rotated)
             q, k = rotated.split_with_sizes(self._split[:2], 1)
         rotate_(rotated, rotation)
-        return attention.attend(number, q, k, v)
+        return attention.attend(number, q, k, v, layer.sinks)
 
 
-def _added(linear: Linear, y: Tensor, norm: RMSNorm | None, x: Tensor) -> Tensor:
-    """The product of `y`, normalized if need be, added to `x`."""
-    return linear.plus(y, x) if norm is None else x + norm(linear(y))
+def _added(part: Linear | Mlp, y: Tensor, norm: RMSNorm | None, x: Tensor) -> Tensor:
+    """What the part makes of `y`, normalized if need be, added to `x`."""
+    return part.plus(y, x) if norm is None else x + norm(part(y))
 
 
 def _rotating(
@@ -154,4 +167,5 @@ def _rotating(
     """As `Decoder._attend`, for attention that does all of it in one pass."""
     norm = layer.qk_norm
     gain, eps = (None, 0.0) if norm is None else (norm.gain, norm.eps)
-    return attention.attend_rotating(number, heads, rotation.cos, rotation.sin, gain, eps)
+    cos, sin = rotation
+    return attention.attend_rotating(number, heads, cos, sin, gain, eps, layer.sinks)

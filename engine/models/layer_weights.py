@@ -16,21 +16,38 @@ class Projection(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class GatedWeights:
+    """Of an MLP, or of an expert."""
+
+    gate: Projection
+    up: Projection
+    down: Projection
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertWeights:
+    """Of a mixture of experts. `router` is `[experts, hidden]`."""
+
+    router: Projection
+    experts: list[GatedWeights]
+
+
+@dataclass(frozen=True, slots=True)
 class LayerWeights:
     """`qkv` is queries, keys and values in one product: one pass over the input.
 
     Gains of norms are float32 `[hidden]`; `qk_norm` is `[heads + kv_heads, head_dim]`, the gain of
     every query head, then of every key head. They are None where nothing is normalized: heads, or
-    what attention and MLP give before it is added.
+    what attention and MLP give before it is added. `sinks` are float32 `[heads]`, see
+    `engine.attention.backend.StepAttention.attend`.
     """
 
     attention_norm: Tensor
     qkv: Projection
     qk_norm: Tensor | None
+    sinks: Tensor | None
     output: Projection
     attention_post_norm: Tensor | None
     mlp_norm: Tensor
-    gate: Projection
-    up: Projection
-    down: Projection
+    mlp: GatedWeights | ExpertWeights
     mlp_post_norm: Tensor | None

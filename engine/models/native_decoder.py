@@ -11,10 +11,10 @@ from torch import Tensor
 from engine.attention.backend import StepAttention
 from engine.attention.native import NativeStepAttention
 from engine.attention.soft_cap import soft_cap_
-from engine.models.layer_weights import LayerWeights, Projection
+from engine.models.layer_weights import GatedWeights, LayerWeights, Projection
 from engine.models.layers import rounded
 from engine.models.spec import ModelSpec
-from engine.native.kernels import DTYPES, LANES, Kernels, Layer, Model
+from engine.native.kernels import DTYPES, LANES, Expert, Kernels, Layer, Linear, Model, Routing
 from engine.native.packing import PackedWeights, in_turn
 
 
@@ -24,6 +24,13 @@ def can_decode(spec: ModelSpec, dtype: torch.dtype) -> bool:
     return dtype in DTYPES and not any(size % LANES for size in sizes)
 
 
+class _PackedMlp:
+    def __init__(self, weights: GatedWeights, *, int8: bool) -> None:
+        self._gate_up = PackedWeights(*_joined(weights.gate, weights.up), int8=int8)
+        self._down = PackedWeights(*weights.down, int8=int8)
+        self.c_mlp = Expert(self._gate_up.linear, self._down.linear)
+
+
 class NativeLayer:
     """One layer, packed."""
 
@@ -31,8 +38,15 @@ class NativeLayer:
         """angles: `[positions, 2, head_dim]`, see `RotaryEmbedding`."""
         self._qkv = PackedWeights(*weights.qkv, int8=int8)
         self._output = PackedWeights(*weights.output, int8=int8)
-        self._gate_up = PackedWeights(*_joined(weights.gate, weights.up), int8=int8)
-        self._down = PackedWeights(*weights.down, int8=int8)
+        self._router: PackedWeights | None = None
+        self._experts: list[_PackedMlp] = []
+        self._mlp: _PackedMlp | None = None
+        if isinstance(weights.mlp, GatedWeights):
+            self._mlp = _PackedMlp(weights.mlp, int8=int8)
+        else:
+            self._router = PackedWeights(*weights.mlp.router)
+            self._experts = [_PackedMlp(expert, int8=int8) for expert in weights.mlp.experts]
+        self._c_experts = (Expert * len(self._experts))(*(one.c_mlp for one in self._experts))
         gains = (
             weights.attention_norm,
             weights.qk_norm,
@@ -40,16 +54,18 @@ class NativeLayer:
             weights.mlp_norm,
             weights.mlp_post_norm,
         )
-        self._kept_alive = (gains, angles)
+        self._kept_alive = (gains, weights.sinks, angles)
         self.c_layer = Layer(
             weights.attention_norm.data_ptr(),
             self._qkv.linear,
             _pointer(weights.qk_norm),
+            _pointer(weights.sinks),
             self._output.linear,
             _pointer(weights.attention_post_norm),
             weights.mlp_norm.data_ptr(),
-            self._gate_up.linear,
-            self._down.linear,
+            Expert() if self._mlp is None else self._mlp.c_mlp,
+            Linear() if self._router is None else self._router.linear,
+            self._c_experts if self._experts else None,
             _pointer(weights.mlp_post_norm),
             angles.data_ptr(),
         )
@@ -84,6 +100,7 @@ class NativeDecoder:
             spec.intermediate_size,
             spec.rms_norm_eps,
             rounded(spec.embedding_scale, embedding.dtype),
+            _routing(spec),
             spec.activation == "gelu_tanh",
         )
 
@@ -97,6 +114,13 @@ class NativeDecoder:
     def logits(self, hidden: Tensor) -> Tensor:
         """See `Decoder.logits`."""
         return soft_cap_(self._kernels.linear(self._head.linear, hidden), self._logit_cap)
+
+
+def _routing(spec: ModelSpec) -> Routing:
+    routing = spec.routing
+    if routing is None:
+        return Routing()
+    return Routing(routing.experts, routing.per_token, routing.normalized)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -29,8 +29,9 @@ _DTYPES = {
 class ModelSpec(Traits):
     """Everything that distinguishes one decoder from another.
 
-    Sizes are in elements; `rope` is that of layers that see all, `window_rope` that of the others;
-    `dtype` is what the checkpoint was saved in; `eos_token_ids` may be empty.
+    Sizes are in elements, `intermediate_size` that of an MLP or of one expert; `rope` is that of
+    layers that see all, `window_rope` that of the others; `dtype` is what the checkpoint was saved
+    in; `eos_token_ids` may be empty.
     """
 
     family: str
@@ -60,10 +61,14 @@ class ModelSpec(Traits):
 
     @property
     def layer_weights(self) -> int:
-        """Numbers in the matrices of all layers: a token takes two operations for each."""
+        """Numbers in the matrices of all layers that a token meets: it takes two operations for
+        each."""
         heads = self.num_heads + self.num_kv_heads  # queries and outputs; keys and values
         attention = 2 * self.hidden_size * heads * self.head_dim
-        return self.num_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
+        mlp = 3 * self.hidden_size * self.intermediate_size
+        if self.routing is not None:
+            mlp = mlp * self.routing.per_token + self.hidden_size * self.routing.experts
+        return self.num_layers * (attention + mlp)
 
     def kv_bytes_per_token(self, dtype: torch.dtype) -> int:
         """Bytes that keys and values of one token take in all layers."""
@@ -94,7 +99,7 @@ def load_spec(model_dir: Path) -> ModelSpec:
         family=name,
         vocab_size=config.size("vocab_size"),
         hidden_size=config.size("hidden_size"),
-        intermediate_size=config.size("intermediate_size"),
+        intermediate_size=config.size(family.intermediate_key),
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,

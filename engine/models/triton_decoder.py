@@ -11,25 +11,30 @@ import torch
 from torch import Tensor
 
 from engine.attention.backend import RotatingStepAttention
-from engine.models.layer_weights import LayerWeights, Projection
+from engine.models.layer_weights import GatedWeights, LayerWeights, Projection
 from engine.models.layers import Embedding, LayerRotations
 from engine.models.spec import ModelSpec
 from engine.models.triton_layers import rms_norm, soft_cap_
+from engine.models.triton_mlp import ExpertMlp, GatedMlp
 from engine.models.triton_products import Product, make_product
 from engine.models.triton_thin import Norm
 from engine.models.weights import open_weights
 
+Mlp = GatedMlp | ExpertMlp
+
 
 class TritonLayer:
-    """One layer, its gate and up products in one."""
+    """One layer."""
 
     def __init__(
-        self, weights: LayerWeights, eps: float, *, batch_invariant: bool, fp8: bool
+        self, weights: LayerWeights, spec: ModelSpec, *, batch_invariant: bool, fp8: bool
     ) -> None:
         """Lay out a layer's weights; see `make_product`."""
+        eps, activation = spec.rms_norm_eps, spec.activation
+        how = {"batch_invariant": batch_invariant, "fp8": fp8}
 
         def product(projection: Projection) -> Product:
-            return make_product(projection, batch_invariant=batch_invariant, fp8=fp8)
+            return make_product(projection, **how)
 
         def gain(exact: Tensor | None) -> Tensor | None:
             return None if exact is None else _narrowed(exact, weights.qkv.weight.dtype)
@@ -40,11 +45,16 @@ class TritonLayer:
         self.attention_norm = norm(weights.attention_norm)
         self.qkv = product(weights.qkv)
         self.qk_norm = gain(weights.qk_norm)
+        self.sinks = weights.sinks
         self.output = product(weights.output)
         self.attention_post_norm = gain(weights.attention_post_norm)
-        self.mlp_norm = norm(weights.mlp_norm)
-        self.gate_up = product(_joined(weights.gate, weights.up))
-        self.down = product(weights.down)
+        before_mlp = norm(weights.mlp_norm)
+        self.mlp: Mlp
+        if isinstance(weights.mlp, GatedWeights):
+            self.mlp = GatedMlp(weights.mlp, before_mlp, activation, **how)
+        else:
+            assert spec.routing is not None
+            self.mlp = ExpertMlp(weights.mlp, before_mlp, spec.routing, activation, **how)
         self.mlp_post_norm = gain(weights.mlp_post_norm)
 
 
@@ -74,23 +84,24 @@ class TritonDecoder:
         self, token_ids: Tensor, positions: Tensor, attention: RotatingStepAttention
     ) -> Tensor:
         """See `Decoder.forward`; ids and positions may be int32."""
-        eps, activation = self._spec.rms_norm_eps, self._spec.activation
+        eps = self._spec.rms_norm_eps
         x = self._embedding(token_ids)
         rotations = self._rotations.prepare(positions)
         for number, layer in enumerate(self._layers):
             heads = layer.qkv(x, layer.attention_norm).view(-1, *self._heads)
             cos, sin = rotations[number]
-            attended = attention.attend_rotating(number, heads, cos, sin, layer.qk_norm, eps)
+            attended = attention.attend_rotating(
+                number, heads, cos, sin, layer.qk_norm, eps, layer.sinks
+            )
             x = self._added(layer.output, attended, layer.attention_post_norm, x)
-            gated = layer.gate_up.gated(x, layer.mlp_norm, activation)
-            x = self._added(layer.down, gated, layer.mlp_post_norm, x)
+            x = self._added(layer.mlp, x, layer.mlp_post_norm, x)
         return rms_norm(x, self._norm, eps)
 
-    def _added(self, product: Product, y: Tensor, gain: Tensor | None, x: Tensor) -> Tensor:
-        """The product of `y`, normalized if there is a gain, added to `x`."""
+    def _added(self, part: Product | Mlp, y: Tensor, gain: Tensor | None, x: Tensor) -> Tensor:
+        """What the part makes of `y`, normalized if there is a gain, added to `x`."""
         if gain is None:
-            return product(y, residual=x)
-        return rms_norm(product(y), gain, self._spec.rms_norm_eps, residual=x)
+            return part(y, residual=x)
+        return rms_norm(part(y), gain, self._spec.rms_norm_eps, residual=x)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
@@ -116,7 +127,7 @@ def load_triton_decoder(
     """
     with open_weights(model_dir, spec, dtype, device) as reader:
         layers = [
-            TritonLayer(one, spec.rms_norm_eps, batch_invariant=batch_invariant, fp8=fp8)
+            TritonLayer(one, spec, batch_invariant=batch_invariant, fp8=fp8)
             for one in reader.layers()
         ]
         embedding = reader.embedding()
@@ -135,8 +146,3 @@ def _narrowed(gain: Tensor, dtype: torch.dtype) -> Tensor:
     """In the dtype of what it multiplies, where that holds it: kernels then read both alike."""
     narrow = gain.to(dtype)
     return narrow if torch.equal(narrow.float(), gain) else gain
-
-
-def _joined(gate: Projection, up: Projection) -> Projection:
-    biases = [bias for bias in (gate.bias, up.bias) if bias is not None]
-    return Projection(torch.cat((gate.weight, up.weight)), torch.cat(biases) if biases else None)

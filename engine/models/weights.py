@@ -17,7 +17,8 @@ from torch import Tensor
 from engine.errors import ModelLoadError
 from engine.models.checkpoint import Checkpoint
 from engine.models.decoder import Decoder, DecoderLayer
-from engine.models.layer_weights import LayerWeights, Projection
+from engine.models.families.traits import Routing
+from engine.models.layer_weights import ExpertWeights, GatedWeights, LayerWeights, Projection
 from engine.models.layers import LayerRotations, RMSNorm
 from engine.models.linear import make_linear
 from engine.models.native_decoder import NativeDecoder, NativeLayer
@@ -48,7 +49,7 @@ def load_decoder(
     """
     with open_weights(model_dir, spec, dtype, device) as reader:
         layers = [
-            DecoderLayer.packed(weights, spec.rms_norm_eps, batch_invariant=batch_invariant)
+            DecoderLayer.packed(weights, spec, batch_invariant=batch_invariant)
             for weights in reader.layers(progress)
         ]
         embedding = reader.embedding()
@@ -143,7 +144,7 @@ class WeightsReader:
 
     def _layer(self, prefix: str) -> LayerWeights:
         spec = self.spec
-        hidden, wide = spec.hidden_size, spec.intermediate_size
+        hidden = spec.hidden_size
         attention, mlp = f"{prefix}self_attn.", f"{prefix}mlp."
         queries = spec.num_heads * spec.head_dim
         # One name for two places: before the MLP, unless there is a norm after attention.
@@ -152,6 +153,7 @@ class WeightsReader:
             attention_norm=self._gain(f"{prefix}input_layernorm", hidden),
             qkv=self._qkv(attention),
             qk_norm=self._qk_norm(attention) if spec.qk_norm else None,
+            sinks=self._sinks(attention) if spec.sinks else None,
             output=self._projection(f"{attention}o_proj", hidden, queries, biased=spec.output_bias),
             attention_post_norm=after_attention if spec.post_norms else None,
             mlp_norm=(
@@ -159,9 +161,7 @@ class WeightsReader:
                 if spec.post_norms
                 else after_attention
             ),
-            gate=self._projection(f"{mlp}gate_proj", wide, hidden, biased=spec.mlp_bias),
-            up=self._projection(f"{mlp}up_proj", wide, hidden, biased=spec.mlp_bias),
-            down=self._projection(f"{mlp}down_proj", hidden, wide, biased=spec.mlp_bias),
+            mlp=self._gated(mlp) if spec.routing is None else self._experts(mlp, spec.routing),
             mlp_post_norm=(
                 self._gain(f"{prefix}post_feedforward_layernorm", hidden)
                 if spec.post_norms
@@ -176,6 +176,29 @@ class WeightsReader:
         """Of a norm, in float32: with an offset, half precision would not hold it."""
         stored = self.checkpoint.take(f"{name}.weight", (size,))
         return stored.to(self.device, torch.float32) + self.spec.gain_offset
+
+    def _gated(self, prefix: str) -> GatedWeights:
+        hidden, wide, biased = (
+            self.spec.hidden_size,
+            self.spec.intermediate_size,
+            self.spec.mlp_bias,
+        )
+        return GatedWeights(
+            gate=self._projection(f"{prefix}gate_proj", wide, hidden, biased=biased),
+            up=self._projection(f"{prefix}up_proj", wide, hidden, biased=biased),
+            down=self._projection(f"{prefix}down_proj", hidden, wide, biased=biased),
+        )
+
+    def _experts(self, prefix: str, routing: Routing) -> ExpertWeights:
+        count, hidden = routing.experts, self.spec.hidden_size
+        return ExpertWeights(
+            router=self._projection(f"{prefix}gate", count, hidden, biased=False),
+            experts=[self._gated(f"{prefix}experts.{number}.") for number in range(count)],
+        )
+
+    def _sinks(self, prefix: str) -> Tensor:
+        stored = self.checkpoint.take(f"{prefix}sinks", (self.spec.num_heads,))
+        return stored.to(self.device, torch.float32)
 
     def _projection(self, name: str, out: int, into: int, *, biased: bool) -> Projection:
         weight = self._tensor(f"{name}.weight", out, into)

@@ -106,16 +106,22 @@ void run_split(const Plan& plan, const Task& task, int64_t split, const T* queri
   attend_by_chains<T, DIM>(on, keys, values, q, positions.data(), rows, results);
 }
 
+// `sinks` is that of all heads, see `Inputs`.
 template <class T>
-void write_head(const Partial& p, int64_t token, int64_t head, int dim, Rows<T> out) {
-  const float scale = 1.0f / p.weight;
+void write_head(const Partial& p, const float* sinks, int64_t token, int64_t head, int dim,
+                Rows<T> out) {
+  float scale = 1.0f / p.weight;
+  if (sinks) {
+    const float most = std::max(p.most, sinks[head]), keep = exponential(p.most - most);
+    scale = keep / (p.weight * keep + exponential(sinks[head] - most));
+  }
   for (int i = 0; i < dim; i += LANES)
     store(out.at(token, head * dim + i), load(p.out + i) * scale);
 }
 
 template <class T, int DIM>
-void run_task(const Plan& plan, const Task& task, const T* queries, const T* keys,
-              const T* values, Partial* partials, Rows<T> out) {
+void run_task(const Plan& plan, const Task& task, const float* sinks, const T* queries,
+              const T* keys, const T* values, Partial* partials, Rows<T> out) {
   const Shape& s = plan.s;
   if (task.split >= 0) {
     run_split<T, DIM>(plan, task, task.split, queries, keys, values, partials + task.partial);
@@ -144,7 +150,7 @@ void run_task(const Plan& plan, const Task& task, const T* queries, const T* key
   }
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t token = task.first_token + row / group;
-    write_head(whole[row], token, task.kv_head * group + row % group, DIM, out);
+    write_head(whole[row], sinks, token, task.kv_head * group + row % group, DIM, out);
   }
 }
 
@@ -162,7 +168,7 @@ void attend(const Plan& plan, AttentionSpace<T>& space, const Inputs& in, T* key
     read_token<T>(s, plan.step, in, t, queries, keys, values);
 #pragma omp for schedule(dynamic, 1)
   for (int64_t t = 0; t < num_tasks; ++t)
-    run_task<T, DIM>(plan, plan.tasks[t], queries, keys, values, partials, out);
+    run_task<T, DIM>(plan, plan.tasks[t], in.sinks, queries, keys, values, partials, out);
 #pragma omp for schedule(static)
   for (int64_t n = 0; n < num_merges; ++n) {
     const int64_t first = plan.merges[n];
@@ -171,7 +177,7 @@ void attend(const Plan& plan, AttentionSpace<T>& space, const Inputs& in, T* key
     for (int64_t t = first + 1; plan.continues(t); ++t)
       for (int r = 0; r < group; ++r) merge(whole[r], partials[plan.tasks[t].partial + r], DIM);
     for (int r = 0; r < group; ++r)
-      write_head(whole[r], task.first_token, task.kv_head * group + r, DIM, out);
+      write_head(whole[r], in.sinks, task.first_token, task.kv_head * group + r, DIM, out);
   }
 }
 

@@ -9,21 +9,24 @@
 #include <map>
 
 #include "attention.h"
+#include "experts.h"
 #include "linear.h"
 
 namespace {
 
 // Gains of norms are [hidden]; of heads, [heads + kv heads, dim]. Those of heads and of what
-// attention and MLP give may be null.
+// attention and MLP give may be null, and so may sinks.
 struct Layer {
   const float* attention_norm;
   Linear qkv;
   const float* qk_norm;
+  const float* sinks;  // [heads]
   Linear output;
   const float* attention_post_norm;
   const float* mlp_norm;
-  Linear gate_up;  // units of gates and of values in turn
-  Linear down;
+  Expert mlp;  // the only one, unless there are
+  Linear router;
+  const Expert* experts;  // [experts], or null
   const float* mlp_post_norm;
   const void* angles;  // [positions, 2, dim]: cosines, and sines with the first half negated
 };
@@ -34,6 +37,7 @@ struct Model {
   const float* norm;      // [hidden]
   int64_t num_layers, hidden, wide;
   float eps, embedding_scale;
+  Routing routing;  // to the experts of each layer; without any, 0
   int gelu;  // gates are activated by GELU's approximation, not by SiLU
 };
 
@@ -92,7 +96,19 @@ struct Space {
   Room<float> x, product;
   Room<T> normed, heads, attended, gated;
   AttentionSpace<T> attention;
+  ExpertSpace<T> experts;
 };
+
+// Adds what the layer's MLP makes of `y` to `x`; gathered and gated are room for as many rows.
+template <class T>
+void add_mlp(const Model& m, const Layer& layer, Rows<T> y, Rows<T> gathered, Rows<T> gated,
+             float* x, Space<T>& space, int64_t rows) {
+  if (layer.experts)
+    return add_experts(m.routing, layer.experts, layer.router, y, rows, m.gelu, gathered, gated, x,
+                       space.experts);
+  linear(layer.mlp.gate_up, y, rows, 2, write_gated(gated, m.gelu));
+  add_product(m, layer.mlp.down, gated, layer.mlp_post_norm, x, space.product.data(), rows);
+}
 
 template <class T>
 Inputs inputs_of(const T* heads, const Model& m, const Layer& layer, const Shape& s,
@@ -101,7 +117,7 @@ Inputs inputs_of(const T* heads, const Model& m, const Layer& layer, const Shape
   const T* cosines = static_cast<const T*>(layer.angles);
   return {heads,       heads + keys,       heads + values, values + s.kv_heads * s.dim,
           cosines,     cosines + s.dim,    2 * s.dim,      step.positions,
-          layer.qk_norm, m.eps};
+          layer.qk_norm, layer.sinks,      m.eps};
 }
 
 template <class T>
@@ -118,6 +134,9 @@ void forward(const Model& m, const Shape& s, const Step& step, const Cache& cach
   const Rows<T> normed = product_rows(space.normed, tokens, m.hidden);
   const Rows<T> attended = product_rows(space.attended, tokens, s.heads * s.dim);
   const Rows<T> gated = product_rows(space.gated, tokens, m.wide);
+  const bool routes = m.routing.experts > 0;
+  if (routes) space.experts.make_room(m.routing, tokens, m.hidden);
+  const Rows<T> gathered = product_rows(space.experts.gathered, routes ? tokens : 0, m.hidden);
   std::map<int64_t, Plan> plans;  // by window
   for (int64_t n = 0; n < m.num_layers; ++n) {
     const auto [at, made] = plans.try_emplace(cache.windows[n], s, step, cache.windows[n]);
@@ -135,8 +154,7 @@ void forward(const Model& m, const Shape& s, const Step& step, const Cache& cach
                  static_cast<T*>(cache.values[n]), attended);
       add_product(m, layer.output, attended, layer.attention_post_norm, x, product, tokens);
       rms_norm(x, layer.mlp_norm, normed, tokens, m.eps);
-      linear(layer.gate_up, normed, tokens, 2, write_gated(gated, m.gelu));
-      add_product(m, layer.down, gated, layer.mlp_post_norm, x, product, tokens);
+      add_mlp(m, layer, normed, gathered, gated, x, space, tokens);
     }
     rms_norm(x, m.norm, plain(hidden, m.hidden), tokens, m.eps);
   }

@@ -30,7 +30,8 @@ struct Inputs {
   const void *cos, *sin;  // null: positions are rotated in already
   int64_t angle_stride;
   const int64_t* angle_rows;  // [tokens], where a token's angles are; null: in the tokens' order
-  const float* gain;  // [heads + kv heads, dim]; null: heads are not normalized
+  const float* gain;   // [heads + kv heads, dim]; null: heads are not normalized
+  const float* sinks;  // [heads], scores of one more key, whose value is zeros; null: none
   float eps;
 };
 

@@ -64,18 +64,32 @@ class Linear(Structure):
     ]
 
 
+class Expert(Structure):
+    """One MLP; units of gates and of values in turn."""
+
+    _fields_ = [("gate_up", Linear), ("down", Linear)]
+
+
+class Routing(Structure):
+    """See `engine.models.families.traits.Routing`."""
+
+    _fields_ = [("experts", c_int64), ("per_token", c_int64), ("normalized", c_int)]
+
+
 class Layer(Structure):
-    """One decoder layer; gains of norms are float32."""
+    """One decoder layer; gains of norms are float32. `mlp`, or else `router` and `experts`."""
 
     _fields_ = [
         ("attention_norm", c_void_p),
         ("qkv", Linear),
         ("qk_norm", c_void_p),
+        ("sinks", c_void_p),
         ("output", Linear),
         ("attention_post_norm", c_void_p),
         ("mlp_norm", c_void_p),
-        ("gate_up", Linear),
-        ("down", Linear),
+        ("mlp", Expert),
+        ("router", Linear),
+        ("experts", POINTER(Expert)),
         ("mlp_post_norm", c_void_p),
         ("angles", c_void_p),
     ]
@@ -93,6 +107,7 @@ class Model(Structure):
         ("wide", c_int64),
         ("eps", c_float),
         ("embedding_scale", c_float),
+        ("routing", Routing),
         ("gelu", c_int),
     ]
 
@@ -110,6 +125,7 @@ class Inputs(Structure):
         ("angle_stride", c_int64),
         ("angle_rows", c_void_p),
         ("gain", c_void_p),
+        ("sinks", c_void_p),
         ("eps", c_float),
     ]
 

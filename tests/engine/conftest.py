@@ -28,7 +28,9 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Kernels(library)
 
 
-@pytest.fixture(scope="module", params=["llama", "qwen3", "gemma2", "llama without a compiler"])
+@pytest.fixture(
+    scope="module", params=["llama", "qwen3", "qwen3_moe", "gemma2", "llama without a compiler"]
+)
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:

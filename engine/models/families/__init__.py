@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from engine.models.families import gemma, llama, mistral, qwen2, qwen3
+from engine.models.families import gemma, llama, mistral, qwen2, qwen3, qwen3_moe
 
 FAMILIES = MappingProxyType(
     {
@@ -14,5 +14,6 @@ FAMILIES = MappingProxyType(
         "mistral": mistral.FAMILY,
         "qwen2": qwen2.FAMILY,
         "qwen3": qwen3.FAMILY,
+        "qwen3_moe": qwen3_moe.FAMILY,
     }
 )

@@ -14,6 +14,19 @@ from engine.models.config_file import ConfigFile
 from engine.models.rope import RopeSpec, read_rope
 
 
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A mixture of experts: how many there are, and how many of them a token takes.
+
+    `normalized`: what a token takes of its experts adds up to one; else to less, for the softmax is
+    over all of them.
+    """
+
+    experts: int
+    per_token: int
+    normalized: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """How one model of the family differs from the plain decoder.
@@ -27,6 +40,8 @@ class Traits:
         gain_offset: added to the gain of every norm as it is stored.
         embedding_scale: what embeddings are multiplied by on their way in.
         attention_scale: of scores; None is one by the root of a head's size.
+        sinks: heads have a learned score that takes weight from the keys.
+        routing: of the experts that stand in place of an MLP; None is one MLP.
         attention_cap, logit_cap: soft caps `c tanh(x / c)` of scores and of logits; None is none.
     """
 
@@ -39,6 +54,8 @@ class Traits:
     gain_offset: float = 0.0
     embedding_scale: float = 1.0
     attention_scale: float | None = None
+    sinks: bool = False
+    routing: Routing | None = None
     attention_cap: float | None = None
     logit_cap: float | None = None
 
@@ -61,7 +78,8 @@ class Family:
     """A family: how to read its traits, and its defaults for keys that all families have.
 
     `num_kv_heads` and `head_dim` are what an absent key means; None derives it (as many as heads;
-    hidden size by heads). `activation_key` is where the gates' activation stands.
+    hidden size by heads). `activation_key` is where the gates' activation stands,
+    `intermediate_key` where the size of an MLP, or of one expert.
     """
 
     read: Callable[[ConfigFile, int], Traits]
@@ -70,6 +88,7 @@ class Family:
     tie_word_embeddings: bool = False
     activation_key: str = "hidden_act"
     activation: str = "silu"
+    intermediate_key: str = "intermediate_size"
     read_ropes: Callable[[ConfigFile, int], Ropes] = one_rope
 
 

@@ -14,8 +14,11 @@ CASES = [
     ((8, 4, 256), (None,), 50.0, torch.bfloat16, torch.bfloat16),
     ((7, 1, 80), (None,), None, torch.bfloat16, torch.float8_e4m3fn),
     ((4, 2, 64), (100,), None, torch.float32, torch.float32),
+    ((64, 8, 64), (None, 128), None, torch.bfloat16, torch.bfloat16),
 ]
 """Heads, kv heads and head size; windows of layers; soft cap; dtypes of the model and the cache."""
+
+WITH_SINKS = (64, 8, 64)
 
 
 def launch(
@@ -32,12 +35,13 @@ def launch(
     heads = torch.zeros(6, total, shape.head_dim, dtype=dtype)
     angles = torch.zeros(6, 1, shape.head_dim, dtype=dtype)
     gain = torch.zeros(total - shape.num_kv_heads, shape.head_dim, dtype=dtype)
+    sinks = torch.zeros(shape.num_heads) if sizes == WITH_SINKS else None
     cache = make_cache(shape, step, cache_dtype)
     for invariant in (False, True):
         backend = TritonAttention(shape, cache, batch_invariant=invariant)
         attention = backend.begin(step.device(longest_context=4096))
         for layer in range(len(windows)):
-            attention.attend_rotating(layer, heads, angles, angles, gain, 1e-6)
+            attention.attend_rotating(layer, heads, angles, angles, gain, 1e-6, sinks)
 
 
 if __name__ == "__main__":

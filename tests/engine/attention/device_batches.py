@@ -172,11 +172,12 @@ def reference(
     heads: torch.Tensor,
     layer: int,
     cache_dtype: torch.dtype = torch.float32,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """What attention in float32 gives for the live tokens, without rotation."""
     q, k, v = heads.float().split((shape.num_heads, shape.num_kv_heads, shape.num_kv_heads), 1)
     backend = ReferenceAttention(shape, make_cache(shape, step, cache_dtype))
-    return backend.begin(step.host()).attend(layer, q, k, v)
+    return backend.begin(step.host()).attend(layer, q, k, v, sinks)
 
 
 def spread(step: Step, rows: torch.Tensor) -> torch.Tensor:

@@ -97,15 +97,34 @@ def test_scores_may_be_capped(heads: tuple[int, int, int]) -> None:
     assert_equals_the_reference(make_shape(*heads, CAP), CHUNKS[-1], 64)
 
 
+@pytest.mark.parametrize("chunks", CHUNKS)
+@pytest.mark.parametrize("heads", SHAPES)
+def test_sinks_take_their_share(
+    heads: tuple[int, int, int], chunks: list[tuple[int, int, int]]
+) -> None:
+    shape = make_shape(*heads)
+    assert_equals_the_reference(shape, chunks, 64, make_sinks(shape))
+
+
+def make_sinks(shape: AttentionShape) -> torch.Tensor:
+    """Among scores, which are a few units, and far from them to both sides."""
+    some = torch.tensor([0.0, 3.0, -200.0, 200.0, 1.0])
+    return some.repeat(-(-shape.num_heads // len(some)))[: shape.num_heads].contiguous()
+
+
 def assert_equals_the_reference(
-    shape: AttentionShape, chunks: list[tuple[int, int, int]], block: int
+    shape: AttentionShape,
+    chunks: list[tuple[int, int, int]],
+    block: int,
+    sinks: torch.Tensor | None = None,
 ) -> None:
     batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
     q, k, v = inputs(shape, batch)
     for layer in range(2):
         reference = ReferenceAttention(shape, make_cache(shape, block))
-        want = reference.begin(batch).attend(layer, q, k, v)
-        got = CpuAttention(shape, make_cache(shape, block)).begin(batch).attend(layer, q, k, v)
+        want = reference.begin(batch).attend(layer, q, k, v, sinks)
+        tested = CpuAttention(shape, make_cache(shape, block))
+        got = tested.begin(batch).attend(layer, q, k, v, sinks)
         torch.testing.assert_close(got, want, atol=2e-6, rtol=1e-5)
 
 

@@ -22,6 +22,7 @@ from tests.engine.attention.test_cpu import (
     make_cache,
     make_sequence,
     make_shape,
+    make_sinks,
 )
 
 SIZES = [*SHAPES, (8, 1, 128), (5, 5, 80)]
@@ -82,12 +83,26 @@ def test_scores_may_be_capped(
     assert_equals_the_reference(kernels, make_shape(*heads, CAP), CHUNKS[-1], 64, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("heads", SIZES)
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_sinks_take_their_share(
+    kernels: Kernels,
+    heads: tuple[int, int, int],
+    chunks: list[tuple[int, int, int]],
+    dtype: torch.dtype,
+) -> None:
+    shape = make_shape(*heads)
+    assert_equals_the_reference(kernels, shape, chunks, 64, dtype, make_sinks(shape))
+
+
 def assert_equals_the_reference(
     kernels: Kernels,
     shape: AttentionShape,
     chunks: list[tuple[int, int, int]],
     block: int,
     dtype: torch.dtype,
+    sinks: torch.Tensor | None = None,
 ) -> None:
     batch = make_batch([(make_sequence(row, s + n, block), s, n) for row, s, n in chunks], block)
     q, k, v = (tensor.to(dtype) for tensor in inputs(shape, batch))
@@ -96,8 +111,8 @@ def assert_equals_the_reference(
         for exact in (*want_cache.keys, *want_cache.values):
             exact.copy_(exact.to(dtype))
         reference = ReferenceAttention(shape, want_cache).begin(batch)
-        want = reference.attend(layer, q.float(), k.float(), v.float())
-        got = NativeAttention(kernels, shape, cache).begin(batch).attend(layer, q, k, v)
+        want = reference.attend(layer, q.float(), k.float(), v.float(), sinks)
+        got = NativeAttention(kernels, shape, cache).begin(batch).attend(layer, q, k, v, sinks)
         atol, rtol = TOLERANCE[dtype]
         torch.testing.assert_close(got.float(), want, atol=atol, rtol=rtol)
         assert torch.equal(cache.keys[layer], in_units(want_cache.keys[layer].to(dtype)))

@@ -21,6 +21,7 @@ from tests.engine.attention.device_batches import (
     reference,
     spread,
 )
+from tests.engine.attention.test_cpu import make_sinks
 from tests.triton_interpreter import exact_numbers
 
 SHAPES = [(2, 2, 16), (3, 1, 64), (7, 1, 80), (8, 1, 128)]
@@ -55,6 +56,7 @@ def run(
     invariant: bool = False,
     cache_dtype: torch.dtype | None = None,
     longest_context: int | None = None,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The kernels' result for the live tokens, after a look at the padding."""
     cache = make_cache(shape, step, cache_dtype or heads.dtype, device=DEVICE)
@@ -62,7 +64,8 @@ def run(
     q, k, v = spread(step, heads).split(
         (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads), 1
     )
-    out = backend.begin(step.device(longest_context)).attend(layer, q, k, v).cpu()
+    sinks = None if sinks is None else sinks.to(DEVICE)
+    out = backend.begin(step.device(longest_context)).attend(layer, q, k, v, sinks).cpu()
     assert not out[~step.live].any()
     return out[step.live]
 
@@ -89,6 +92,24 @@ def test_splits_merge_to_the_whole_and_padding_is_zero(
     for layer in range(2):
         got = run(shape, step, heads, layer, invariant=invariant, longest_context=LONG)
         want = reference(shape, step, heads, layer)
+        torch.testing.assert_close(got, want, atol=5e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("longest_context", [None, LONG])
+@pytest.mark.parametrize("invariant", [False, True])
+@pytest.mark.parametrize("sizes", SHAPES)
+def test_sinks_take_their_share(
+    sizes: tuple[int, int, int], invariant: bool, longest_context: int | None
+) -> None:
+    shape = make_shape(*sizes)
+    step = make_step([(1, 1), (300, 1), (30, 7)], 32, padding=1)
+    heads, sinks = make_heads(shape, step), make_sinks(shape)
+    for layer in range(2):
+        want = reference(shape, step, heads, layer, sinks=sinks)
+        got = run(
+            shape, step, heads, layer, sinks=sinks,
+            invariant=invariant, longest_context=longest_context,
+        )  # fmt: skip
         torch.testing.assert_close(got, want, atol=5e-6, rtol=1e-5)
 
 

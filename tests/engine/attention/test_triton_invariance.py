@@ -57,7 +57,8 @@ def rows(
     backend = TritonAttention(shape, cache, batch_invariant=True)
     sizes = (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads)
     q, k, v = spread(step, heads).split(sizes, 1)
-    out = backend.begin(step.device()).attend(layer, q, k, v).cpu()
+    sinks = torch.linspace(-1, 2, shape.num_heads).to(DEVICE) if layer else None
+    out = backend.begin(step.device()).attend(layer, q, k, v, sinks).cpu()
     mine = names.index(0)
     first = int(step.host().query_starts[mine])
     return {int(position): out[first + n] for n, position in enumerate(step.positions(mine))}

@@ -77,8 +77,11 @@ def test_chunks_decodes_and_all_controls_give_what_a_cpu_gives(model: Path) -> N
     assert_same(model, [*requests, Submit("mate", (1, 2, 3), mates)])
 
 
-@pytest.mark.parametrize(("family", "batch_invariant"), [("gemma2", False), ("gemma3_text", True)])
-def test_a_gemma_gives_what_it_gives_on_a_cpu(
+@pytest.mark.parametrize(
+    ("family", "batch_invariant"),
+    [("gemma2", False), ("gemma3_text", True), ("qwen3_moe", False), ("qwen3_moe", True)],
+)
+def test_other_families_give_what_they_give_on_a_cpu(
     family: Family, batch_invariant: bool, tmp_path: Path
 ) -> None:
     model = make_tiny_model(tmp_path, family)

@@ -19,6 +19,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="module")
+def model_of_experts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("experts"), "qwen3_moe")
+
+
+def test_experts_are_rounded_too(model_of_experts: Path, kernels: Kernels) -> None:
+    test_scores_are_near_those_of_the_model(model_of_experts, "float32", kernels)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_scores_are_near_those_of_the_model(model: Path, dtype: str, kernels: Kernels) -> None:
     del kernels  # only that there are any

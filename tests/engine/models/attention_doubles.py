@@ -52,7 +52,9 @@ class ContiguousRunner:
         self._length += len(token_ids)
         return self._decoder.forward(torch.tensor(token_ids), positions, self)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None
+    ) -> Tensor:
         if layer in self._cache:
             old_k, old_v = self._cache[layer]
             k, v = torch.cat((old_k, k)), torch.cat((old_v, v))
@@ -66,7 +68,9 @@ class ContiguousRunner:
         distance = torch.arange(len(k) - len(q), len(k))[:, None] - torch.arange(len(k))
         window = self._spec.layer_windows[layer] or len(k)
         hidden = (distance < 0) | (distance >= window)
-        weights = scores.masked_fill(hidden, -math.inf).softmax(-1)
+        weights = scores.masked_fill(hidden, -math.inf).exp()
+        rest = 0.0 if sinks is None else sinks.exp()[:, None, None]
+        weights /= weights.sum(-1, keepdim=True) + rest
         return torch.einsum("hqk,khd->qhd", weights, v).flatten(1)
 
 
@@ -126,5 +130,7 @@ RUNNERS: dict[str, Callable[[Decoder, ModelSpec], Runner]] = {
 class SelfAttention(StepAttention):
     """Every token attends to itself alone: its own value, so that rows never meet."""
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def attend(
+        self, layer: int, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor | None = None
+    ) -> Tensor:
         return v.repeat_interleave(q.shape[1] // v.shape[1], 1).flatten(1)

@@ -9,6 +9,7 @@ import torch
 
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.activation import Activation
+from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
 from engine.models.triton_quantize import quantize_rows
@@ -39,6 +40,19 @@ def launch_layers(dtype: torch.dtype, hidden: int, wide: int) -> None:
         thin_gated(x[:1], eight_bit, None, norm, "silu", scale=of_each)
 
 
+def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
+    """The products of few and many rows."""
+    for tokens in (1, 512):
+        x, weight = torch.zeros(tokens, 64, dtype=dtype), torch.zeros(4, 128, 64, dtype=dtype)
+        chosen = torch.zeros(tokens, 2, dtype=torch.int64)
+        tile = choose_tile(2 * tokens, 4, dtype, batch_invariant=batch_invariant)
+        by_expert = sort_by_expert(chosen, 4, tile)
+        multiply(x, weight, None, by_expert, 2)
+        parts = multiply(x, weight, weight[..., 0].contiguous(), by_expert, 2)
+        combine(parts, torch.zeros(tokens, 2), None)
+        combine(parts, torch.zeros(tokens, 2), parts[:tokens].contiguous())
+
+
 def launch_inputs() -> None:
     """What a step does before and after the decoder."""
     rows, table = torch.zeros(3, dtype=torch.int32), torch.zeros(8, 20, dtype=torch.int32)
@@ -53,5 +67,7 @@ if __name__ == "__main__":
         launch_layers(torch.bfloat16, 4096, 28672)
         launch_layers(torch.bfloat16, 576, 3072)
         launch_layers(torch.float32, 1024, 2048)
+        launch_experts(torch.bfloat16, batch_invariant=False)
+        launch_experts(torch.float32, batch_invariant=True)
         launch_inputs()
     report(kernels)

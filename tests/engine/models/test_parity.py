@@ -69,6 +69,10 @@ CASES = {
         {"use_sliding_window": True, "sliding_window": 24, "max_window_layers": 1},
     ),
     "qwen3": Case("qwen3"),
+    "qwen3-moe": Case("qwen3_moe"),
+    "qwen3-moe-not-normalized": Case(
+        "qwen3_moe", {"norm_topk_prob": False, "num_experts": 5, "tie_word_embeddings": False}
+    ),
     "gemma2": Case("gemma2"),
     "gemma2-untied-biases": Case(
         "gemma2", {"tie_word_embeddings": False, "attention_bias": True, "hidden_size": 80}
@@ -167,7 +171,7 @@ def test_without_packing(
 
 
 @pytest.mark.parametrize(
-    "name", ["mistral-window", "llama-rope-yarn", "qwen2", "qwen3", "gemma2", "gemma3"]
+    "name", ["mistral-window", "llama-rope-yarn", "qwen2", "qwen3", "qwen3-moe", "gemma2", "gemma3"]
 )
 def test_reads_what_transformers_saves(name: str, root: Path, tmp_path: Path) -> None:
     directory = model_of(name, root)

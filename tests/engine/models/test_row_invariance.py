@@ -107,7 +107,9 @@ def tiny_decoder(directory: Path, family: Family) -> Decoder:
 
 
 @needs_onednn
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text"])
+@pytest.mark.parametrize(
+    "family", ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text"]
+)
 def test_decoder(family: Family, tmp_path: Path) -> None:
     decoder = tiny_decoder(tmp_path, family)
     token_ids, positions = torch.arange(512) % 260, torch.arange(512)

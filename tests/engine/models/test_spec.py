@@ -26,6 +26,7 @@ def spec_of(
     config = tiny_config(family) | overrides
     for key in without:
         del config[key]
+    directory.mkdir(exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config))
     if generation is not None:
         (directory / "generation_config.json").write_text(json.dumps(generation))
@@ -210,6 +211,28 @@ def test_refuses_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) 
 def test_refuses_layers_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
     with pytest.raises(ModelLoadError, match=named):
         spec_of(tmp_path, "qwen3", **overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"decoder_sparse_step": 2}, "decoder_sparse_step"),
+        ({"mlp_only_layers": [0]}, "mlp_only_layers"),
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok"),
+        ({"moe_intermediate_size": None}, "moe_intermediate_size"),
+    ],
+)
+def test_refuses_experts_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=named):
+        spec_of(tmp_path, "qwen3_moe", **overrides)
+
+
+def test_a_token_meets_only_its_own_experts(tmp_path: Path) -> None:
+    dense = spec_of(tmp_path / "dense", "qwen3", intermediate_size=48)
+    experts = spec_of(tmp_path / "experts", "qwen3_moe", num_experts=16)
+    mlp = 3 * 64 * 48
+    added = experts.layer_weights - dense.layer_weights
+    assert added == experts.num_layers * (2 * mlp + 64 * 16)
 
 
 def test_refuses_missing_and_broken_files(tmp_path: Path) -> None:

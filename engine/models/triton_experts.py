@@ -1,0 +1,187 @@
+"""A mixture of experts on a GPU: `engine.models.moe` says what is computed.
+
+Rows are sorted by expert on the device, and one kernel multiplies those of all experts, a tile of
+rows of one expert at a time. The host knows bounds only, so that a step can be captured in a graph;
+programs beyond the last tile end at once. Its speed has not been measured on a card yet.
+
+A row's sum is taken from the first column to the last, whatever rows share its tile: with tiles of
+one size, as with `batch_invariant`, its bits do not tell its company.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from engine.dependent_launch import chained, follow, lead
+from engine.models.triton_linear import Tile
+
+_PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
+_FEW_ROWS = Tile(16, 64, 128, 4, 4)
+_MANY_ROWS = Tile(64, 128, 64, 4, 4)
+_COLUMNS = 1024
+
+
+class Sorted(NamedTuple):
+    """The pairs of a token and one of its experts, `token * per_token + place`, by expert.
+
+    `pairs` is `[pairs]`, `starts` where each expert's begin there, `tile_starts` the number of
+    tiles before each expert's: `[experts + 1]`. All int64, on the device.
+    """
+
+    pairs: Tensor
+    starts: Tensor
+    tile_starts: Tensor
+    tile: Tile
+
+
+def choose_tile(pairs: int, experts: int, dtype: torch.dtype, *, batch_invariant: bool) -> Tile:
+    """Few rows where an expert has few."""
+    if dtype == torch.float32:
+        return _PLAIN
+    if batch_invariant or pairs > experts * _FEW_ROWS.rows * 2:
+        return _MANY_ROWS
+    return _FEW_ROWS
+
+
+def sort_by_expert(chosen: Tensor, experts: int, tile: Tile) -> Sorted:
+    """chosen: `[tokens, per_token]` int64."""
+    sorted_experts, pairs = chosen.flatten().sort(stable=True)
+    bounds = torch.arange(experts + 1, device=chosen.device)
+    starts = torch.searchsorted(sorted_experts, bounds)
+    tiles = (starts.diff() + (tile.rows - 1)) // tile.rows
+    return Sorted(pairs, starts, torch.cat((bounds[:1], tiles.cumsum(0))), tile)
+
+
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, by: Sorted, per_row: int) -> Tensor:
+    """Each pair's row by its expert's weight: `[pairs, out]`, in the order of pairs.
+
+    Args:
+        x: `[pairs / per_row, in]`: one row for so many pairs, one after the other.
+        weight: `[experts, out, in]`; bias: `[experts, out]` or None. All contiguous.
+    """
+    experts, columns, depth = weight.shape
+    pairs, tile = len(by.pairs), by.tile
+    out = x.new_empty(pairs, columns)
+    most_tiles = min(pairs, pairs // tile.rows + experts)
+    _expert_product[(triton.cdiv(columns, tile.columns), most_tiles)](
+        x,
+        weight,
+        x if bias is None else bias,
+        by.pairs,
+        by.starts,
+        by.tile_starts,
+        out,
+        columns,
+        depth,
+        PER_ROW=per_row,
+        EXPERTS=experts,
+        EXPERTS_PADDED=triton.next_power_of_2(experts),
+        HAS_BIAS=bias is not None,
+        ROWS=tile.rows,
+        COLUMNS=tile.columns,
+        DEPTH=tile.depth,
+        num_warps=tile.num_warps,
+        num_stages=tile.num_stages,
+    )
+    return out
+
+
+def combine(parts: Tensor, weights: Tensor, residual: Tensor | None) -> Tensor:
+    """Sums of weighted rows, added to `residual` `[tokens, size]`, summed in float32, rounded once.
+
+    parts: `[tokens * per_token, size]`; weights: float32 `[tokens, per_token]`; all contiguous.
+    """
+    tokens, per_token = weights.shape
+    size = parts.shape[1]
+    out = parts.new_empty(tokens, size)
+    _expert_sum[(tokens, triton.cdiv(size, _COLUMNS))](
+        parts,
+        weights,
+        residual,
+        out,
+        PER_TOKEN=per_token,
+        SIZE=size,
+        TILE=_COLUMNS,
+        **chained(parts),
+    )
+    return out
+
+
+@triton.jit
+def _expert_product(
+    x,
+    weight,
+    bias,
+    pairs,
+    starts,
+    tile_starts,
+    out,
+    num_columns,
+    depth,
+    PER_ROW: tl.constexpr,
+    EXPERTS: tl.constexpr,
+    EXPERTS_PADDED: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
+    """Grid: (tiles of columns, tiles of rows at most)."""
+    tile = tl.program_id(1)
+    expert_ids = tl.arange(0, EXPERTS_PADDED)
+    ends = tl.load(tile_starts + 1 + expert_ids, mask=expert_ids < EXPERTS, other=1 << 40)
+    expert = tl.sum((ends <= tile).to(tl.int32), 0)
+    if expert >= EXPERTS:
+        return
+    begin = tl.load(starts + expert) + (tile - tl.load(tile_starts + expert)) * ROWS
+    row = begin + tl.arange(0, ROWS)
+    is_row = row < tl.load(starts + expert + 1)
+    pair = tl.load(pairs + row, mask=is_row, other=0)
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    is_column = column < num_columns
+    inner = tl.arange(0, DEPTH)
+    matrix = expert.to(tl.int64) * num_columns + column
+    from_x = x + (pair // PER_ROW)[:, None] * depth + inner[None, :]
+    from_weight = weight + matrix[None, :] * depth + inner[:, None]
+    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+    for at in range(0, depth, DEPTH):
+        here = inner < depth - at
+        a = tl.load(from_x + at, mask=is_row[:, None] & here[None, :], other=0.0)
+        b = tl.load(from_weight + at, mask=is_column[None, :] & here[:, None], other=0.0)
+        total = tl.dot(a, b, total, input_precision="ieee")
+    if HAS_BIAS:
+        total += tl.load(bias + matrix, mask=is_column, other=0.0).to(tl.float32)[None, :]
+    place = pair[:, None] * num_columns + column[None, :]
+    tl.store(out + place, total, mask=is_row[:, None] & is_column[None, :])
+
+
+@triton.jit
+def _expert_sum(
+    parts,
+    weights,
+    residual,
+    out,
+    PER_TOKEN: tl.constexpr,
+    SIZE: tl.constexpr,
+    TILE: tl.constexpr,
+    CHAINED: tl.constexpr,
+):
+    """Grid: (tokens, tiles of columns)."""
+    lead(CHAINED)
+    follow(CHAINED)
+    token = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = column < SIZE
+    total = tl.zeros([TILE], tl.float32)
+    for place in tl.static_range(PER_TOKEN):
+        pair = token * PER_TOKEN + place
+        part = tl.load(parts + pair * SIZE + column, mask=inside, other=0.0).to(tl.float32)
+        total += part * tl.load(weights + pair)
+    if residual is not None:
+        total += tl.load(residual + token * SIZE + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + token * SIZE + column, total, mask=inside)

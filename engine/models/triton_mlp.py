@@ -1,0 +1,93 @@
+"""What stands in a decoder layer after attention, for GPUs: one MLP, or a mixture of experts.
+
+Each takes rows before their norm and gives rows before any norm after. Knows nothing of layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from engine.errors import ModelLoadError
+from engine.models.activation import Activation
+from engine.models.families.traits import Routing
+from engine.models.layer_weights import ExpertWeights, GatedWeights, Projection
+from engine.models.moe import route
+from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
+from engine.models.triton_layers import gated, rms_norm
+from engine.models.triton_products import make_product
+from engine.models.triton_thin import Norm
+
+
+class GatedMlp:
+    """`down(activation(gate y) * up y)` of the normed rows `y`, gate and up in one product."""
+
+    def __init__(
+        self,
+        weights: GatedWeights,
+        norm: Norm,
+        activation: Activation,
+        *,
+        batch_invariant: bool,
+        fp8: bool,
+    ) -> None:
+        """See `make_product`."""
+        both = _joined(weights.gate, weights.up)
+        self._gate_up = make_product(both, batch_invariant=batch_invariant, fp8=fp8)
+        self._down = make_product(weights.down, batch_invariant=batch_invariant, fp8=fp8)
+        self._norm = norm
+        self._activation: Activation = activation
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """`[tokens, hidden]` to the same, plus `residual`, which may be overwritten."""
+        return self._down(self._gate_up.gated(x, self._norm, self._activation), residual=residual)
+
+
+class ExpertMlp:
+    """A few of many MLPs for each row; see `engine.models.moe.ExpertMlp`."""
+
+    def __init__(
+        self,
+        weights: ExpertWeights,
+        norm: Norm,
+        routing: Routing,
+        activation: Activation,
+        *,
+        batch_invariant: bool,
+        fp8: bool,
+    ) -> None:
+        """Put the experts' matrices side by side.
+
+        Raises:
+            ModelLoadError: `fp8`, which is not offered with experts.
+        """
+        if fp8:
+            raise ModelLoadError("--quantization fp8 is not offered for models with experts.")
+        self._router = make_product(weights.router, batch_invariant=batch_invariant, fp8=False)
+        self._gate_up = _stacked([_joined(one.gate, one.up) for one in weights.experts])
+        self._down = _stacked([one.down for one in weights.experts])
+        self._norm = norm
+        self._routing = routing
+        self._activation: Activation = activation
+        self._batch_invariant = batch_invariant
+
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """See `GatedMlp`."""
+        count, per_token = self._routing.experts, self._routing.per_token
+        y = rms_norm(x, self._norm.gain, self._norm.eps)
+        weights, chosen = route(self._router(y), self._routing)
+        tile = choose_tile(chosen.numel(), count, x.dtype, batch_invariant=self._batch_invariant)
+        by_expert = sort_by_expert(chosen, count, tile)
+        inner = gated(multiply(y, *self._gate_up, by_expert, per_token), self._activation)
+        return combine(multiply(inner, *self._down, by_expert, 1), weights, residual)
+
+
+def _joined(gate: Projection, up: Projection) -> Projection:
+    biases = [bias for bias in (gate.bias, up.bias) if bias is not None]
+    return Projection(torch.cat((gate.weight, up.weight)), torch.cat(biases) if biases else None)
+
+
+def _stacked(parts: list[Projection]) -> Projection:
+    biases = [part.bias for part in parts if part.bias is not None]
+    weight = torch.stack([part.weight for part in parts])
+    return Projection(weight, torch.stack(biases) if biases else None)

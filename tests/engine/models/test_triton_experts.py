@@ -1,0 +1,125 @@
+"""The kernels of experts against the plain ones in float64. On a CPU they are interpreted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("triton")
+
+from engine.errors import ModelLoadError
+from engine.models.families.traits import Routing
+from engine.models.layer_weights import ExpertWeights, GatedWeights, Projection
+from engine.models.linear import PlainLinear
+from engine.models.mlp import GatedMlp
+from engine.models.moe import ExpertMlp, route
+from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
+from engine.models.triton_mlp import ExpertMlp as TritonExpertMlp
+from engine.models.triton_thin import Norm
+from tests.engine.models.test_triton_layers import DEVICE, noise
+from tests.triton_interpreter import exact_numbers
+
+HIDDEN, WIDE = 40, 72
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_card() -> Iterator[None]:
+    with exact_numbers():
+        yield
+
+
+def make_weights(experts: int, *, biased: bool, dtype: torch.dtype) -> ExpertWeights:
+    def projection(out: int, into: int, seed: int) -> Projection:
+        weight = noise(out, into, dtype=dtype, seed=seed) * into**-0.5
+        return Projection(weight, noise(out, dtype=dtype, seed=seed + 1) if biased else None)
+
+    def expert(number: int) -> GatedWeights:
+        seed = 10 * number + 100
+        return GatedWeights(
+            projection(WIDE, HIDDEN, seed),
+            projection(WIDE, HIDDEN, seed + 2),
+            projection(HIDDEN, WIDE, seed + 4),
+        )
+
+    return ExpertWeights(projection(experts, HIDDEN, 1), [expert(n) for n in range(experts)])
+
+
+def exactly(weights: ExpertWeights, routing: Routing, y: Tensor) -> Tensor:
+    """What the plain experts make of `y`, in float64."""
+
+    def linear(projection: Projection) -> PlainLinear:
+        bias = projection.bias
+        return PlainLinear(projection.weight.double(), None if bias is None else bias.double())
+
+    experts = [
+        GatedMlp(linear(one.gate), linear(one.up), linear(one.down), "silu")
+        for one in weights.experts
+    ]
+    return ExpertMlp(linear(weights.router), experts, routing)(y.double())
+
+
+ROUTINGS = [Routing(8, 3, True), Routing(5, 1, False), Routing(3, 3, True)]
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("routing", ROUTINGS)
+@pytest.mark.parametrize("tokens", [1, 2, 70])
+def test_equals_the_plain_experts(tokens: int, routing: Routing, biased: bool) -> None:
+    weights = make_weights(routing.experts, biased=biased, dtype=torch.float32)
+    gain = torch.ones(HIDDEN, device=DEVICE)
+    mlp = TritonExpertMlp(
+        weights, Norm(gain, 0.0), routing, "silu", batch_invariant=False, fp8=False
+    )
+    y = noise(tokens, HIDDEN, dtype=torch.float32)
+    y /= y.square().mean(-1, keepdim=True).sqrt()  # as the norm leaves it
+    want = exactly(weights, routing, y)
+    torch.testing.assert_close(mlp(y).double(), want, atol=1e-5, rtol=1e-5)
+    residual = noise(tokens, HIDDEN, dtype=torch.float32, seed=7)
+    torch.testing.assert_close(
+        mlp(y, residual=residual).double(), want + residual, atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("batch_invariant", [False, True])
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_bfloat16_products_are_of_their_own_expert(tokens: int, batch_invariant: bool) -> None:
+    experts, per_token = 6, 2
+    scores = noise(tokens, experts, dtype=torch.float32)
+    _, chosen = route(scores, Routing(experts, per_token, True))
+    tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
+    x = noise(tokens, HIDDEN, dtype=torch.bfloat16)
+    weight = noise(experts, 33, HIDDEN, dtype=torch.bfloat16, seed=1)
+    got = multiply(x, weight, None, sort_by_expert(chosen, experts, tile), per_token)
+    each = torch.einsum("toh,th->to", weight[chosen.flatten()].double(),
+                        x.double().repeat_interleave(per_token, 0))  # fmt: skip
+    torch.testing.assert_close(got.double(), each, atol=0.05, rtol=2**-8)
+
+
+def test_all_may_go_to_one_expert_and_rows_of_nan_stay_among_themselves() -> None:
+    routing = Routing(8, 2, True)
+    weights = make_weights(8, biased=False, dtype=torch.float32)
+    norm = Norm(torch.ones(HIDDEN, device=DEVICE), 1e-6)
+    mlp = TritonExpertMlp(weights, norm, routing, "silu", batch_invariant=True, fp8=False)
+    row = noise(1, HIDDEN, dtype=torch.float32)
+    alone = mlp(row)
+    company = torch.cat((torch.full_like(row, float("nan")), row.expand(70, -1)))
+    with exact_numbers(one_order=True):
+        alone, together = mlp(row), mlp(company)
+    assert together[0].isnan().all()
+    assert torch.equal(together[1:], alone.expand(70, -1))
+
+
+def test_a_combination_weighs_each_part() -> None:
+    parts, weights = noise(6, 1500, dtype=torch.float32), noise(2, 3, dtype=torch.float32, seed=1)
+    want = (parts.view(2, 3, -1) * weights[..., None]).sum(1)
+    torch.testing.assert_close(combine(parts, weights, None), want)
+
+
+def test_eight_bits_are_refused() -> None:
+    weights = make_weights(3, biased=False, dtype=torch.bfloat16)
+    norm = Norm(torch.ones(HIDDEN, device=DEVICE), 1e-6)
+    with pytest.raises(ModelLoadError, match="fp8"):
+        TritonExpertMlp(weights, norm, Routing(3, 1, True), "silu", batch_invariant=False, fp8=True)

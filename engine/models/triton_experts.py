@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.dependent_launch import chained, follow, lead
-from engine.models.triton_linear import Tile
+from engine.models.triton_linear import Tile, summed
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
 _FEW_ROWS = Tile(16, 64, 128, 4, 4)
@@ -148,12 +148,7 @@ def _expert_product(
     matrix = expert.to(tl.int64) * num_columns + column
     from_x = x + (pair // PER_ROW)[:, None] * depth + inner[None, :]
     from_weight = weight + matrix[None, :] * depth + inner[:, None]
-    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for at in range(0, depth, DEPTH):
-        here = inner < depth - at
-        a = tl.load(from_x + at, mask=is_row[:, None] & here[None, :], other=0.0)
-        b = tl.load(from_weight + at, mask=is_column[None, :] & here[:, None], other=0.0)
-        total = tl.dot(a, b, total, input_precision="ieee")
+    total = summed(from_x, from_weight, is_row, is_column, depth, ROWS, COLUMNS, DEPTH)
     if HAS_BIAS:
         total += tl.load(bias + matrix, mask=is_column, other=0.0).to(tl.float32)[None, :]
     place = pair[:, None] * num_columns + column[None, :]

@@ -53,6 +53,28 @@ def _programs(rows: int, columns: int, tile: Tile) -> int:
 
 
 @triton.jit
+def summed(
+    from_x,  # [ROWS, DEPTH] pointers to the first columns of rows
+    from_weight,  # [DEPTH, COLUMNS] the same of weights
+    is_row,
+    is_column,
+    depth,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
+    """A tile of a product in float32, from the first column of the inputs to the last."""
+    inner = tl.arange(0, DEPTH)
+    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
+    for at in range(0, depth, DEPTH):
+        here = inner < depth - at
+        a = tl.load(from_x + at, mask=is_row[:, None] & here[None, :], other=0.0)
+        b = tl.load(from_weight + at, mask=is_column[None, :] & here[:, None], other=0.0)
+        total = tl.dot(a, b, total, input_precision="ieee")
+    return total
+
+
+@triton.jit
 def _linear(
     x,
     weight,
@@ -74,12 +96,7 @@ def _linear(
     is_row, is_column = row < num_rows, column < num_columns
     from_x = x + row.to(tl.int64)[:, None] * depth + inner[None, :]
     from_weight = weight + column.to(tl.int64)[None, :] * depth + inner[:, None]
-    total = tl.zeros((ROWS, COLUMNS), dtype=tl.float32)
-    for at in range(0, depth, DEPTH):
-        here = inner < depth - at
-        a = tl.load(from_x + at, mask=is_row[:, None] & here[None, :], other=0.0)
-        b = tl.load(from_weight + at, mask=is_column[None, :] & here[:, None], other=0.0)
-        total = tl.dot(a, b, total, input_precision="ieee")
+    total = summed(from_x, from_weight, is_row, is_column, depth, ROWS, COLUMNS, DEPTH)
     if HAS_BIAS:
         total += tl.load(bias + column, mask=is_column, other=0.0).to(tl.float32)[None, :]
     place = row.to(tl.int64)[:, None] * num_columns + column[None, :]

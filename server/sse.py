@@ -134,22 +134,23 @@ async def wait_for_disconnect(receive: Receive) -> None:
 async def run_until_disconnect(
     request: Request, work: Coroutine[Any, Any, T], abort: Callable[[], None]
 ) -> T:
-    """The result of `work`, unless the client leaves first.
+    """The result of `work`, unless the client leaves first. Without a result, `abort` was called.
 
     Raises:
-        ClientGone: `abort` was called and `work` cancelled.
+        ClientGone: the client left, and `work` was cancelled.
     """
     task = asyncio.create_task(work)
     watch = asyncio.create_task(wait_for_disconnect(request.receive))
-    done = False
+    succeeded = False
     try:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        done = task.done()
-        if not done:
+        if not task.done():
             raise ClientGone
-        return task.result()
+        result = task.result()
+        succeeded = True
+        return result
     finally:
         watch.cancel()
-        if not done:
+        if not succeeded:
             abort()
             task.cancel()

@@ -166,3 +166,18 @@ def test_plain_answers_race_against_the_client(gone: bool) -> None:
     else:
         assert asyncio.run(work()) == "done"
     assert calls == (["abort"] if gone else [])
+
+
+def test_a_plain_answer_that_fails_leaves_nothing_running() -> None:
+    calls: list[str] = []
+
+    async def answer() -> None:
+        raise EngineFault("broken")
+
+    async def work() -> None:
+        request = Request({"type": "http"}, never_receive)
+        await run_until_disconnect(request, answer(), lambda: calls.append("abort"))
+
+    with pytest.raises(EngineFault):
+        asyncio.run(work())
+    assert calls == ["abort"]

@@ -218,6 +218,16 @@ def test_g66_in_a_running_stream_the_time_limit_is_an_error_event(serve: Serve) 
     assert len(engine.aborted) == 1
 
 
+@pytest.mark.parametrize("path", [GENERATE, SSE])
+def test_g66_the_time_limit_also_ends_what_never_has_to_wait(serve: Serve, path: str) -> None:
+    """The engine is always a delta ahead, so the moment passes between two of them."""
+    engine = ScriptedEngine("x" * 100_000, max_model_len=1_000_000)
+    answer = serve(engine).post(path, json=ask(), headers={"x-server-timeout": "0.05"})
+    assert answer.status_code == (504 if path == GENERATE else 200)
+    assert "DEADLINE_EXCEEDED" in answer.text
+    assert len(engine.aborted) == 1 and not engine.open
+
+
 @pytest.mark.parametrize("value", ["", "soon", "-1", "0", "nan", "inf", "60"])
 def test_a_time_limit_that_says_nothing_or_enough_changes_nothing(
     client: TestClient, value: str

@@ -46,7 +46,19 @@ def _shape(family: str, architecture: str, sizes: tuple[int, ...], **more: Any) 
 
 _LLAMA, _QWEN2 = ("llama", "LlamaForCausalLM"), ("qwen2", "Qwen2ForCausalLM")
 _QWEN3, _GEMMA3 = ("qwen3", "Qwen3ForCausalLM"), ("gemma3_text", "Gemma3ForCausalLM")
+_QWEN3_MOE = ("qwen3_moe", "Qwen3MoeForCausalLM")
 _GEMMA2 = ("gemma2", "Gemma2ForCausalLM")
+
+
+def _experts(wide: int, experts: int, per_token: int) -> dict[str, Any]:
+    return {
+        "moe_intermediate_size": wide,
+        "num_experts": experts,
+        "num_experts_per_tok": per_token,
+        "norm_topk_prob": True,
+    }
+
+
 _GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256}
 SHAPES: dict[str, dict[str, Any]] = {
     # hidden, intermediate, layers, heads, key-value heads, size of a head, vocabulary
@@ -63,9 +75,17 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gemma-2-2b": _shape(
         *_GEMMA2, (2304, 9216, 26, 8, 4, 256, 256000), rope_theta=10000.0, **_GEMMA
     ),
+    "moe-1b": _shape(*_QWEN3_MOE, (1024, 3072, 16, 16, 4, 64, 49152), **_experts(512, 32, 4)),
+    "qwen3-30b/4": _shape(
+        *_QWEN3_MOE,
+        (2048, 6144, 12, 32, 4, 128, 151936),
+        tie_word_embeddings=False,
+        **_experts(768, 128, 8),
+    ),
     "tiny": _shape(*_QWEN3, (64, 128, 2, 4, 2, 16, 512)),
 }
-"""By name: SmolLM2-135M, Qwen2.5-0.5B, and what their names say."""
+"""By name: SmolLM2-135M, Qwen2.5-0.5B, what their names say, a small model with experts, and a
+quarter of the layers of Qwen3-30B-A3B."""
 
 
 def model_directory(name: str) -> Path:
@@ -74,7 +94,7 @@ def model_directory(name: str) -> Path:
 
 
 def _random(name: str, config: dict[str, Any]) -> Path:
-    folder = CACHE / f"random-{name}"
+    folder = CACHE / f"random-{name.replace('/', '-')}"
     if (folder / "model.safetensors").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +132,7 @@ def _random_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
 def _layer_weights(
     config: dict[str, Any], matrix: Callable[[int, int], torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    hidden, wide, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    hidden, size = config["hidden_size"], config["head_dim"]
     queries, keys = config["num_attention_heads"] * size, config["num_key_value_heads"] * size
     ones = partial(torch.ones, dtype=torch.bfloat16)
     gemma = config["model_type"].startswith("gemma")
@@ -124,15 +144,31 @@ def _layer_weights(
         ("self_attn.k_proj", keys, hidden),
         ("self_attn.v_proj", keys, hidden),
         ("self_attn.o_proj", hidden, queries),
-        ("mlp.gate_proj", wide, hidden),
-        ("mlp.up_proj", wide, hidden),
-        ("mlp.down_proj", hidden, wide),
     ):
         weights[f"{name}.weight"] = matrix(rows, columns)
         if config["model_type"] == "qwen2" and name[-6:] in ("q_proj", "k_proj", "v_proj"):
             weights[f"{name}.bias"] = matrix(1, rows)[0]
-    if config["model_type"] in ("qwen3", "gemma3_text"):
+    if config["model_type"] in ("qwen3", "qwen3_moe", "gemma3_text"):
         weights |= {f"self_attn.{part}_norm.weight": ones(size) for part in "qk"}
+    return weights | _mlp_weights(config, matrix)
+
+
+def _mlp_weights(
+    config: dict[str, Any], matrix: Callable[[int, int], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Experts are alike, too; what goes to which of them is not."""
+    hidden, experts = config["hidden_size"], config.get("num_experts", 0)
+    wide = config["moe_intermediate_size" if experts else "intermediate_size"]
+    one = {
+        "gate_proj.weight": matrix(wide, hidden),
+        "up_proj.weight": matrix(wide, hidden),
+        "down_proj.weight": matrix(hidden, wide),
+    }
+    if not experts:
+        return {f"mlp.{name}": weight for name, weight in one.items()}
+    weights = {"mlp.gate.weight": matrix(experts, hidden)}
+    for number in range(experts):
+        weights |= {f"mlp.experts.{number}.{name}": each.clone() for name, each in one.items()}
     return weights
 
 

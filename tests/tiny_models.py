@@ -15,7 +15,9 @@ from typing import Literal
 import torch
 from safetensors.torch import load_file, save_file
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text"]
+Family = Literal[
+    "llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "gpt_oss"
+]
 
 END_OF_TEXT, TURN, END_OF_TURN, PAD = 256, 257, 258, 259
 SPECIAL_TOKENS = {
@@ -41,9 +43,19 @@ _ARCHITECTURES: dict[Family, str] = {
     "qwen3_moe": "Qwen3MoeForCausalLM",
     "gemma2": "Gemma2ForCausalLM",
     "gemma3_text": "Gemma3ForCausalLM",
+    "gpt_oss": "GptOssForCausalLM",
 }
 
 _GEMMAS = ("gemma2", "gemma3_text")
+
+_GPT_OSS_ROPE = {
+    "rope_type": "yarn",
+    "factor": 4.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "original_max_position_embeddings": 128,
+    "truncate": False,
+}
 
 
 def make_tiny_model(
@@ -130,6 +142,10 @@ def tiny_config(
         config |= {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 20.0}
     if family == "gemma3_text":
         config |= {"sliding_window_pattern": 2, "rope_local_base_freq": 1_000.0}
+    if family == "gpt_oss":
+        config |= {"num_local_experts": 6, "num_experts_per_tok": 3, "intermediate_size": 96}
+        config |= {"sliding_window": 24, "swiglu_limit": 7.0, "attention_bias": True}
+        config |= {"rope_theta": 150_000.0, "rope_scaling": _GPT_OSS_ROPE}
     return config | overrides
 
 
@@ -198,51 +214,92 @@ def _byte_letter(byte: int) -> str:
     return chr(256 + sum(other not in printable for other in range(byte)))
 
 
-def _weight_shapes(config: dict[str, object]) -> dict[str, tuple[int, ...]]:
-    def size(key: str) -> int:
-        value = config[key]
-        assert isinstance(value, int)
-        return value
+Shapes = dict[str, tuple[int, ...]]
 
-    family = config["model_type"]
-    hidden, head_dim = size("hidden_size"), size("head_dim")
-    wide = size("moe_intermediate_size" if family == "qwen3_moe" else "intermediate_size")
-    queries, keys = size("num_attention_heads") * head_dim, size("num_key_value_heads") * head_dim
-    may_be_biased = {"llama", "qwen3", "qwen3_moe", *_GEMMAS}
-    bias_everywhere = bool(config.get("attention_bias")) and family in may_be_biased
-    qkv_bias = bias_everywhere or family == "qwen2"
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (size("vocab_size"), hidden)}
 
-    def linear(name: str, out: int, into: int, bias: bool) -> None:
-        shapes[f"{name}.weight"] = (out, into)
-        if bias:
-            shapes[f"{name}.bias"] = (out,)
+def _size(config: dict[str, object], key: str) -> int:
+    value = config[key]
+    assert isinstance(value, int)
+    return value
 
-    for layer in range(size("num_hidden_layers")):
+
+def _linear(name: str, out: int, into: int, bias: bool) -> Shapes:
+    weight: Shapes = {f"{name}.weight": (out, into)}
+    return weight | ({f"{name}.bias": (out,)} if bias else {})
+
+
+def _weight_shapes(config: dict[str, object]) -> Shapes:
+    hidden, vocabulary = _size(config, "hidden_size"), _size(config, "vocab_size")
+    shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, hidden)}
+    for layer in range(_size(config, "num_hidden_layers")):
         prefix = f"model.layers.{layer}."
-        linear(f"{prefix}self_attn.q_proj", queries, hidden, qkv_bias)
-        linear(f"{prefix}self_attn.k_proj", keys, hidden, qkv_bias)
-        linear(f"{prefix}self_attn.v_proj", keys, hidden, qkv_bias)
-        linear(f"{prefix}self_attn.o_proj", hidden, queries, bias_everywhere)
-        mlps = [f"{prefix}mlp."]
-        if family == "qwen3_moe":
-            linear(f"{prefix}mlp.gate", size("num_experts"), hidden, False)
-            mlps = [f"{prefix}mlp.experts.{number}." for number in range(size("num_experts"))]
-        for mlp in mlps:
-            linear(f"{mlp}gate_proj", wide, hidden, bool(config.get("mlp_bias")))
-            linear(f"{mlp}up_proj", wide, hidden, bool(config.get("mlp_bias")))
-            linear(f"{mlp}down_proj", hidden, wide, bool(config.get("mlp_bias")))
+        shapes |= _attention_shapes(f"{prefix}self_attn.", config)
+        shapes |= _mlp_shapes(f"{prefix}mlp.", config)
         shapes[f"{prefix}input_layernorm.weight"] = (hidden,)
         shapes[f"{prefix}post_attention_layernorm.weight"] = (hidden,)
-        if family in _GEMMAS:
+        if config["model_type"] in _GEMMAS:
             shapes[f"{prefix}pre_feedforward_layernorm.weight"] = (hidden,)
             shapes[f"{prefix}post_feedforward_layernorm.weight"] = (hidden,)
-        if family in {"qwen3", "qwen3_moe", "gemma3_text"}:
+        if config["model_type"] in {"qwen3", "qwen3_moe", "gemma3_text"}:
+            head_dim = _size(config, "head_dim")
             shapes[f"{prefix}self_attn.q_norm.weight"] = (head_dim,)
             shapes[f"{prefix}self_attn.k_norm.weight"] = (head_dim,)
     shapes["model.norm.weight"] = (hidden,)
     if not config["tie_word_embeddings"]:
-        shapes["lm_head.weight"] = (size("vocab_size"), hidden)
+        shapes["lm_head.weight"] = (vocabulary, hidden)
+    return shapes
+
+
+def _attention_shapes(prefix: str, config: dict[str, object]) -> Shapes:
+    family, hidden, heads = (
+        config["model_type"],
+        _size(config, "hidden_size"),
+        "num_attention_heads",
+    )
+    queries = _size(config, heads) * _size(config, "head_dim")
+    keys = _size(config, "num_key_value_heads") * _size(config, "head_dim")
+    may_be_biased = {"llama", "qwen3", "qwen3_moe", "gpt_oss", *_GEMMAS}
+    bias_everywhere = bool(config.get("attention_bias")) and family in may_be_biased
+    qkv_bias = bias_everywhere or family == "qwen2"
+    shapes = {
+        **_linear(f"{prefix}q_proj", queries, hidden, qkv_bias),
+        **_linear(f"{prefix}k_proj", keys, hidden, qkv_bias),
+        **_linear(f"{prefix}v_proj", keys, hidden, qkv_bias),
+        **_linear(f"{prefix}o_proj", hidden, queries, bias_everywhere),
+    }
+    return shapes | ({f"{prefix}sinks": (_size(config, heads),)} if family == "gpt_oss" else {})
+
+
+def _mlp_shapes(prefix: str, config: dict[str, object]) -> Shapes:
+    if config["model_type"] == "gpt_oss":
+        return _fused_shapes(prefix, config)
+    hidden, biased = _size(config, "hidden_size"), bool(config.get("mlp_bias"))
+    shapes: Shapes = {}
+    mlps, wide = [prefix], "intermediate_size"
+    if config["model_type"] == "qwen3_moe":
+        experts = _size(config, "num_experts")
+        shapes |= _linear(f"{prefix}gate", experts, hidden, False)
+        mlps, wide = [f"{prefix}experts.{n}." for n in range(experts)], "moe_intermediate_size"
+    for mlp in mlps:
+        shapes |= _linear(f"{mlp}gate_proj", _size(config, wide), hidden, biased)
+        shapes |= _linear(f"{mlp}up_proj", _size(config, wide), hidden, biased)
+        shapes |= _linear(f"{mlp}down_proj", hidden, _size(config, wide), biased)
+    return shapes
+
+
+def _fused_shapes(prefix: str, config: dict[str, object]) -> Shapes:
+    """Of a gpt-oss layer; weights in four bits count bytes."""
+    experts, hidden = _size(config, "num_local_experts"), _size(config, "hidden_size")
+    wide = _size(config, "intermediate_size")
+    shapes = _linear(f"{prefix}router", experts, hidden, True)
+    for name, out, into in (("gate_up", 2 * wide, hidden), ("down", hidden, wide)):
+        whole = f"{prefix}experts.{name}_proj"
+        shapes[f"{whole}_bias"] = (experts, out)
+        if "quantization_config" in config:
+            shapes[f"{whole}_blocks"] = (experts, out, into // 32, 16)
+            shapes[f"{whole}_scales"] = (experts, out, into // 32)
+        else:
+            shapes[whole] = (experts, into, out)
     return shapes
 
 
@@ -253,13 +310,20 @@ def _random_weights(
     generator = torch.Generator().manual_seed(seed)
     weights: dict[str, torch.Tensor] = {}
     for name, shape in _weight_shapes(config).items():
+        if name.endswith(("_blocks", "_scales")):  # scales of 1/16 to 1/64
+            low, high = (0, 256) if name.endswith("_blocks") else (121, 124)
+            numbers = torch.randint(low, high, shape, generator=generator, dtype=torch.uint8)
+            weights[name] = numbers
+            continue
         values = torch.randn(shape, generator=generator)
-        if "embed_tokens" in name or "lm_head" in name:
+        if "gate_up_proj_bias" in name:
+            values *= 4  # beyond the bounds of gates and values
+        elif "embed_tokens" in name or "lm_head" in name:
             values *= 0.3
         elif name.endswith("norm.weight"):
             values = (config["model_type"] not in _GEMMAS) + 0.1 * values
         else:
-            values *= 0.1 if name.endswith(".bias") else shape[-1] ** -0.5
+            values *= 0.1 if name.endswith("bias") else shape[-1] ** -0.5
         weights[name] = values.to(dtype)
     return weights
 

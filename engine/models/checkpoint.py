@@ -19,6 +19,7 @@ from engine.errors import ModelLoadError
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = frozenset({torch.float32, torch.bfloat16, torch.float16})
+_BYTES = frozenset({torch.uint8})
 
 
 class Checkpoint:
@@ -62,6 +63,13 @@ class Checkpoint:
         Raises:
             ModelLoadError: not there, of another shape, or not of a floating type.
         """
+        return self._take(name, shape, _FLOATS)
+
+    def take_bytes(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """As `take`, uint8."""
+        return self._take(name, shape, _BYTES)
+
+    def _take(self, name: str, shape: tuple[int, ...], dtypes: frozenset[torch.dtype]) -> Tensor:
         file = self._file_of.get(name)
         if file is None:
             raise ModelLoadError(f"Weights: {name} is missing.")
@@ -70,7 +78,7 @@ class Checkpoint:
             raise ModelLoadError(
                 f"Weights: {name} is {list(tensor.shape)}, config.json asks for {list(shape)}."
             )
-        if tensor.dtype not in _FLOATS:
+        if tensor.dtype not in dtypes:
             raise ModelLoadError(f"Weights: {name} is of type {tensor.dtype}, not supported.")
         self._taken.add(name)
         return tensor

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.models.activation import Activation
+from engine.models.activation import PlainActivation
 
 _PACKED_FOR_ROWS = 32
 """The row count that oneDNN lays weights out for. Laid out for 1, results depend on the rows."""
@@ -26,14 +26,14 @@ _PACKED_FOR_ROWS = 32
 _CHUNK_ROWS = 32
 """Rows of one product where only a constant shape can keep results alike."""
 
-_POINTWISE: dict[Activation, tuple[str, str]] = {
+_POINTWISE: dict[PlainActivation, tuple[str, str]] = {
     "silu": ("swish", ""),
     "gelu_tanh": ("gelu", "tanh"),
 }
 """What oneDNN's fused forms call them: operation and algorithm."""
 
 
-def activate(x: Tensor, activation: Activation) -> Tensor:
+def activate(x: Tensor, activation: PlainActivation) -> Tensor:
     """By plain torch."""
     return functional.silu(x) if activation == "silu" else functional.gelu(x, approximate="tanh")
 
@@ -46,7 +46,7 @@ class Linear(Protocol):
         """`y`."""
         ...
 
-    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+    def activated(self, x: Tensor, activation: PlainActivation) -> Tensor:
         """`y`, activated."""
         ...
 
@@ -102,7 +102,7 @@ class PackedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         return self._unary(x, self._weight, self._bias, "none", [], "")
 
-    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+    def activated(self, x: Tensor, activation: PlainActivation) -> Tensor:
         name, algorithm = _POINTWISE[activation]
         return self._unary(x, self._weight, self._bias, name, [], algorithm)
 
@@ -123,7 +123,7 @@ class PlainLinear:
     def __call__(self, x: Tensor) -> Tensor:
         return functional.linear(x, self._weight, self._bias)
 
-    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+    def activated(self, x: Tensor, activation: PlainActivation) -> Tensor:
         return activate(self(x), activation)
 
     def times(self, x: Tensor, other: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ class ChunkedLinear(PlainLinear):
     def __call__(self, x: Tensor) -> Tensor:
         return self._in_chunks(x, super().__call__)
 
-    def activated(self, x: Tensor, activation: Activation) -> Tensor:
+    def activated(self, x: Tensor, activation: PlainActivation) -> Tensor:
         multiply = super().__call__
         return self._in_chunks(x, lambda chunk: activate(multiply(chunk), activation))
 

@@ -1,15 +1,17 @@
 """The gated MLP of a decoder layer, in plain torch: `down(activation(gate y) * up y)`
-(arXiv 2002.05202). Knows nothing of norms before or after it.
+(arXiv 2002.05202), or with bounds, see `engine.models.activation`. Knows nothing of norms before or
+after it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from engine.models.activation import Activation
-from engine.models.linear import Linear
+from engine.models.activation import CLAMP, CLAMPED_SLOPE, Activation
+from engine.models.linear import Linear, activate
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +32,17 @@ class GatedMlp:
         return self.down.plus(self._gated(y), other)
 
     def _gated(self, y: Tensor) -> Tensor:
+        if self.activation == "clamped":
+            return through_gate(self.gate(y), self.up(y), self.activation)
         return self.up.times(y, self.gate.activated(y, self.activation))
+
+
+def through_gate(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
+    """Values times activated gates, by plain torch: see `engine.models.activation`."""
+    if activation != "clamped":
+        return activate(gate, activation) * up
+    # Of numbers that do not lie side by side torch takes one at a time, never a vector of them and
+    # then a rest, by another exponential: so a row's bits do not tell its place.
+    gate, up = torch.stack((gate, up), dim=-1).unbind(-1)
+    gate = gate.clamp(max=CLAMP)
+    return gate * torch.sigmoid(gate * CLAMPED_SLOPE) * (up.clamp(-CLAMP, CLAMP) + 1)

@@ -11,11 +11,15 @@ from torch import Tensor
 from engine.attention.backend import StepAttention
 from engine.attention.native import NativeStepAttention
 from engine.attention.soft_cap import soft_cap_
+from engine.models.activation import Activation
 from engine.models.layer_weights import GatedWeights, LayerWeights, Projection
 from engine.models.layers import rounded
 from engine.models.spec import ModelSpec
 from engine.native.kernels import DTYPES, LANES, Expert, Kernels, Layer, Linear, Model, Routing
 from engine.native.packing import PackedWeights, in_turn
+
+_GATES: dict[Activation, int] = {"silu": 0, "gelu_tanh": 1, "clamped": 2}
+"""By what number the kernels know them."""
 
 
 def can_decode(spec: ModelSpec, dtype: torch.dtype) -> bool:
@@ -101,7 +105,7 @@ class NativeDecoder:
             spec.rms_norm_eps,
             rounded(spec.embedding_scale, embedding.dtype),
             _routing(spec),
-            spec.activation == "gelu_tanh",
+            _GATES[spec.activation],
         )
 
     def forward(self, token_ids: Tensor, positions: Tensor, attention: StepAttention) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from engine.errors import ModelLoadError
-from engine.models.activation import ACTIVATIONS, Activation
+from engine.models.activation import Activation
 from engine.models.config_file import ConfigFile
 from engine.models.families import FAMILIES
 from engine.models.families.traits import Family, Traits
@@ -88,7 +88,7 @@ def load_spec(model_dir: Path) -> ModelSpec:
         raise ModelLoadError(
             f"Models of type '{name}' are not supported (supported: {', '.join(FAMILIES)})."
         )
-    _refuse_quantized(config)
+    _refuse_quantized(config, family)
     num_layers = config.size("num_hidden_layers")
     traits = family.read(config, num_layers)
     num_heads, num_kv_heads, head_dim = _heads(config, family)
@@ -118,18 +118,20 @@ def load_spec(model_dir: Path) -> ModelSpec:
 
 def _activation(config: ConfigFile, family: Family) -> Activation:
     name = config.get_or(family.activation_key, family.activation)
-    if name not in ACTIVATIONS:
+    if name not in family.activations:
         raise ModelLoadError(
             f"{config.source}: activation '{name}' is not supported "
-            f"(supported: {', '.join(ACTIVATIONS)})."
+            f"(supported: {', '.join(family.activations)})."
         )
-    return ACTIVATIONS[name]
+    return family.activations[name]
 
 
-def _refuse_quantized(config: ConfigFile) -> None:
+def _refuse_quantized(config: ConfigFile, family: Family) -> None:
     quantized = config.section("quantization_config")
-    if quantized is not None:
-        method = quantized.get_or("quant_method", "unknown")
+    if quantized is None:
+        return
+    method = quantized.get_or("quant_method", "unknown")
+    if method not in family.quantizations:
         raise ModelLoadError(f"{config.source}: quantized weights ({method}) are not supported.")
 
 

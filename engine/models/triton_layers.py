@@ -13,23 +13,29 @@ from torch import Tensor
 
 from engine.attention.triton_cap import capped
 from engine.dependent_launch import chained, follow, lead
-from engine.models.activation import GELU_CUBIC, GELU_LINEAR, Activation
+from engine.models.activation import CLAMP, CLAMPED_SLOPE, GELU_CUBIC, GELU_LINEAR, Activation
 
 _COLUMNS = 1024
 """Of one program of an elementwise kernel: eight bfloat16 for each thread of four warps."""
 
 _LINEAR = tl.constexpr(GELU_LINEAR)
 _CUBIC = tl.constexpr(GELU_CUBIC)
+_SLOPE = tl.constexpr(CLAMPED_SLOPE)
+_CLAMP = tl.constexpr(CLAMP)
 
 
 @triton.jit
-def activated(x, GELU: tl.constexpr):
-    """SiLU, or the approximation of GELU; see `engine.models.activation`. Bounded, for
-    an overflow of the exponential would tell nothing more."""
-    inner = x
-    if GELU:
-        inner = x * (_LINEAR + _CUBIC * x * x)
-    return x / (1 + tl.exp(tl.minimum(-inner, 80.0)))
+def through_gate(gate, up, ACTIVATION: tl.constexpr):
+    """Values times activated gates; see `engine.models.activation`. Bounded, for an overflow of the
+    exponential would tell nothing more."""
+    inner = gate
+    if ACTIVATION == "gelu_tanh":
+        inner = gate * (_LINEAR + _CUBIC * gate * gate)
+    if ACTIVATION == "clamped":
+        gate = tl.minimum(gate, _CLAMP)
+        inner = gate * _SLOPE
+        up = tl.minimum(tl.maximum(up, -_CLAMP), _CLAMP) + 1
+    return gate / (1 + tl.exp(tl.minimum(-inner, 80.0))) * up
 
 
 @triton.jit
@@ -61,7 +67,7 @@ def _rms_norm(
 def _gated(
     gate_up,
     out,
-    GELU: tl.constexpr,
+    ACTIVATION: tl.constexpr,
     WIDE: tl.constexpr,
     TILE: tl.constexpr,
     CHAINED: tl.constexpr,
@@ -73,7 +79,7 @@ def _gated(
     inside = column < WIDE
     gate = tl.load(gate_up + row * 2 * WIDE + column, mask=inside, other=0.0).to(tl.float32)
     up = tl.load(gate_up + row * 2 * WIDE + WIDE + column, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + row * WIDE + column, activated(gate, GELU) * up, mask=inside)
+    tl.store(out + row * WIDE + column, through_gate(gate, up, ACTIVATION), mask=inside)
 
 
 @triton.jit
@@ -107,8 +113,8 @@ def gated(gate_up: Tensor, activation: Activation) -> Tensor:
     wide = both // 2
     out = gate_up.new_empty(rows, wide)
     grid = (rows, triton.cdiv(wide, _COLUMNS))
-    gelu = activation == "gelu_tanh"
-    _gated[grid](gate_up, out, GELU=gelu, WIDE=wide, TILE=_COLUMNS, **chained(gate_up))
+    how = chained(gate_up)
+    _gated[grid](gate_up, out, ACTIVATION=activation, WIDE=wide, TILE=_COLUMNS, **how)
     return out
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from engine.dependent_launch import chained, follow, lead
 from engine.float8 import in_word, read_as, unpacked
 from engine.models.activation import Activation
-from engine.models.triton_layers import activated
+from engine.models.triton_layers import through_gate
 
 
 class _Tile(NamedTuple):
@@ -128,7 +128,7 @@ def _launch(
         x.shape[1],
         0.0 if norm is None else norm.eps,
         GATED=activation is not None,
-        GELU=activation == "gelu_tanh",
+        ACTIVATION=activation,
         COLUMNS=tile.columns,
         DEPTH=tile.depth(x),
         VECTOR=_vector(x),
@@ -152,7 +152,7 @@ def _thin(
     depth,
     eps,
     GATED: tl.constexpr,
-    GELU: tl.constexpr,
+    ACTIVATION: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
     VECTOR: tl.constexpr,
@@ -199,7 +199,7 @@ def _thin(
     total = _finished(tl.sum(sums, 1), root, column, inside, scale, bias)
     if GATED:
         up = _finished(tl.sum(up_sums, 1), root, columns + column, inside, scale, bias)
-        total = activated(total, GELU) * up
+        total = through_gate(total, up, ACTIVATION)
     if residual is not None:
         total += tl.load(residual + column, inside, other=0.0).to(tl.float32)
     tl.store(out + column, total, inside)

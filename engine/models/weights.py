@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.errors import ModelLoadError
 from engine.models.checkpoint import Checkpoint
 from engine.models.decoder import Decoder, DecoderLayer
+from engine.models.expert_weights import FusedExperts
 from engine.models.families.traits import Routing
 from engine.models.layer_weights import ExpertWeights, GatedWeights, LayerWeights, Projection
 from engine.models.layers import LayerRotations, RMSNorm
@@ -190,10 +191,23 @@ class WeightsReader:
         )
 
     def _experts(self, prefix: str, routing: Routing) -> ExpertWeights:
-        count, hidden = routing.experts, self.spec.hidden_size
+        spec, count = self.spec, routing.experts
+        if spec.expert_format == "separate":
+            return ExpertWeights(
+                router=self._projection(f"{prefix}gate", count, spec.hidden_size, biased=False),
+                experts=[self._gated(f"{prefix}experts.{number}.") for number in range(count)],
+            )
+        fused = FusedExperts(
+            take=lambda name, shape: self._tensor(name, *shape),
+            take_bytes=lambda name, shape: self.checkpoint.take_bytes(name, shape).to(self.device),
+            experts=count,
+            hidden=spec.hidden_size,
+            wide=spec.intermediate_size,
+            four_bits=spec.expert_format == "mxfp4",
+        )
         return ExpertWeights(
-            router=self._projection(f"{prefix}gate", count, hidden, biased=False),
-            experts=[self._gated(f"{prefix}experts.{number}.") for number in range(count)],
+            router=self._projection(f"{prefix}router", count, spec.hidden_size, biased=True),
+            experts=fused.read(f"{prefix}experts."),
         )
 
     def _sinks(self, prefix: str) -> Tensor:

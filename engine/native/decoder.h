@@ -38,7 +38,7 @@ struct Model {
   int64_t num_layers, hidden, wide;
   float eps, embedding_scale;
   Routing routing;  // to the experts of each layer; without any, 0
-  int gelu;  // gates are activated by GELU's approximation, not by SiLU
+  Gates gates;
 };
 
 // Keys and values of each layer, and the window it looks through (0: all keys).
@@ -104,9 +104,9 @@ template <class T>
 void add_mlp(const Model& m, const Layer& layer, Rows<T> y, Rows<T> gathered, Rows<T> gated,
              float* x, Space<T>& space, int64_t rows) {
   if (layer.experts)
-    return add_experts(m.routing, layer.experts, layer.router, y, rows, m.gelu, gathered, gated, x,
+    return add_experts(m.routing, layer.experts, layer.router, y, rows, m.gates, gathered, gated, x,
                        space.experts);
-  linear(layer.mlp.gate_up, y, rows, 2, write_gated(gated, m.gelu));
+  linear(layer.mlp.gate_up, y, rows, 2, write_gated(gated, m.gates));
   add_product(m, layer.mlp.down, gated, layer.mlp_post_norm, x, space.product.data(), rows);
 }
 

@@ -90,7 +90,7 @@ void route(const Routing& routing, const Linear& router, Rows<T> y, int64_t rows
 // gathered and gated: room for as many rows.
 template <class T>
 void add_experts(const Routing& routing, const Expert* experts, const Linear& router, Rows<T> y,
-                 int64_t rows, bool gelu, Rows<T> gathered, Rows<T> gated, float* x,
+                 int64_t rows, Gates gates, Rows<T> gathered, Rows<T> gated, float* x,
                  ExpertSpace<T>& space) {
   const int64_t hidden = y.size;
   route(routing, router, y, rows, space);
@@ -102,7 +102,7 @@ void add_experts(const Routing& routing, const Expert* experts, const Linear& ro
     for (int64_t r = 0; r < count; ++r)
       for (int64_t i = 0; i < hidden; i += LANES)
         std::memcpy(gathered.at(r, i), y.at(taken[r].row, i), LANES * sizeof(T));
-    linear(experts[n].gate_up, gathered, count, 2, write_gated(gated, gelu));
+    linear(experts[n].gate_up, gathered, count, 2, write_gated(gated, gates));
     linear(experts[n].down, gated, count, 1, write_to(space.product.data(), hidden));
 #pragma omp for schedule(static)
     for (int64_t r = 0; r < count; ++r) {

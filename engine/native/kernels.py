@@ -108,7 +108,7 @@ class Model(Structure):
         ("eps", c_float),
         ("embedding_scale", c_float),
         ("routing", Routing),
-        ("gelu", c_int),
+        ("gates", c_int),
     ]
 
 

@@ -63,12 +63,10 @@ inline auto add_to(float* y, int64_t out) {
 }
 
 template <class T>
-auto write_gated(Rows<T> y, bool gelu) {
+auto write_gated(Rows<T> y, Gates gates) {
   return [=](int64_t row, int64_t unit, const Floats* sums, int64_t units) {
-    for (int64_t c = 0; c < units; c += 2) {
-      const Floats gate = gelu ? gelu_tanh(sums[c]) : silu(sums[c]);
-      store(y.at(row, (unit + c) / 2 * LANES), gate * sums[c + 1]);
-    }
+    for (int64_t c = 0; c < units; c += 2)
+      store(y.at(row, (unit + c) / 2 * LANES), through_gate(gates, sums[c], sums[c + 1]));
   };
 }
 

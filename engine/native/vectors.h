@@ -180,6 +180,20 @@ inline Floats gelu_tanh(Floats x) {
   return x * sigmoid(x * (1.59576912f + 0.0713548128f * x * x));
 }
 
+// What becomes of gates and values: see engine/models/activation.py.
+enum Gates : int { SILU = 0, GELU_TANH = 1, CLAMPED = 2 };
+
+inline Floats smaller(const Floats& a, const Floats& b) { return -larger(-a, -b); }
+
+inline Floats through_gate(Gates gates, Floats gate, Floats up) {
+  if (gates == CLAMPED) {
+    gate = smaller(gate, all(7.0f));
+    up = smaller(larger(up, all(-7.0f)), all(7.0f));
+    return gate * sigmoid(gate * 1.702f) * (up + 1.0f);
+  }
+  return (gates == GELU_TANH ? gelu_tanh(gate) : silu(gate)) * up;
+}
+
 // cap * tanh(x / cap), a soft cap.
 inline Floats capped(Floats x, float cap) {
   return cap * (2.0f * sigmoid(x * (2.0f / cap)) - 1.0f);

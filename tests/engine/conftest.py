@@ -29,7 +29,7 @@ def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(
-    scope="module", params=["llama", "qwen3", "qwen3_moe", "gemma2", "llama without a compiler"]
+    scope="module", params=["llama", "qwen3", "gpt_oss", "gemma2", "llama without a compiler"]
 )
 def model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory

@@ -7,7 +7,7 @@ from dataclasses import replace
 from engine.errors import ModelLoadError
 from engine.models.config_file import ConfigFile
 from engine.models.families import qwen3
-from engine.models.families.traits import Family, Routing, Traits
+from engine.models.families.traits import Family, Routing, Traits, checked_routing
 
 
 def read(config: ConfigFile, num_layers: int) -> Traits:
@@ -24,12 +24,12 @@ def read(config: ConfigFile, num_layers: int) -> Traits:
 def _routing(config: ConfigFile) -> Routing:
     # Both spellings are written, by versions of one library.
     experts = config.size("num_experts", config.size("num_local_experts", 128))
-    per_token = config.size("num_experts_per_tok", 8)
-    if per_token > experts:
-        raise ModelLoadError(
-            f"{config.source}: `num_experts_per_tok` is {per_token}, of {experts} experts."
-        )
-    return Routing(experts, per_token, config.get_or("norm_topk_prob", False))
+    return checked_routing(
+        config,
+        experts=experts,
+        per_token=config.size("num_experts_per_tok", 8),
+        normalized=config.get_or("norm_topk_prob", False),
+    )
 
 
 FAMILY = Family(read, num_kv_heads=4, intermediate_key="moe_intermediate_size")

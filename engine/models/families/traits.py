@@ -5,13 +5,18 @@ Knows nothing of the sizes that all of them spell alike; `engine.models.spec` re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from engine.errors import ModelLoadError
+from engine.models.activation import ACTIVATIONS, Activation
 from engine.models.config_file import ConfigFile
 from engine.models.rope import RopeSpec, read_rope
+
+ExpertFormat = Literal["separate", "fused", "mxfp4"]
+"""How a checkpoint has its experts: a tensor for each projection of each expert; one for all
+experts' gates and values, in turn, and one for what they come down by; or these in four bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Traits:
         attention_scale: of scores; None is one by the root of a head's size.
         sinks: heads have a learned score that takes weight from the keys.
         routing: of the experts that stand in place of an MLP; None is one MLP.
+        expert_format: see `engine.models.expert_weights`.
         attention_cap, logit_cap: soft caps `c tanh(x / c)` of scores and of logits; None is none.
     """
 
@@ -56,6 +62,7 @@ class Traits:
     attention_scale: float | None = None
     sinks: bool = False
     routing: Routing | None = None
+    expert_format: ExpertFormat = "separate"
     attention_cap: float | None = None
     logit_cap: float | None = None
 
@@ -78,8 +85,9 @@ class Family:
     """A family: how to read its traits, and its defaults for keys that all families have.
 
     `num_kv_heads` and `head_dim` are what an absent key means; None derives it (as many as heads;
-    hidden size by heads). `activation_key` is where the gates' activation stands,
-    `intermediate_key` where the size of an MLP, or of one expert.
+    hidden size by heads). `activation_key` is where the gates' activation stands, in the names of
+    `activations`; `intermediate_key` where the size of an MLP, or of one expert. `quantizations`
+    are the methods by which its weights may have been rounded.
     """
 
     read: Callable[[ConfigFile, int], Traits]
@@ -88,8 +96,21 @@ class Family:
     tie_word_embeddings: bool = False
     activation_key: str = "hidden_act"
     activation: str = "silu"
+    activations: Mapping[str, Activation] = field(default_factory=lambda: ACTIVATIONS)
     intermediate_key: str = "intermediate_size"
     read_ropes: Callable[[ConfigFile, int], Ropes] = one_rope
+    quantizations: frozenset[str] = frozenset()
+
+
+def checked_routing(
+    config: ConfigFile, *, experts: int, per_token: int, normalized: bool
+) -> Routing:
+    """Raises `ModelLoadError` where a token would take more experts than there are."""
+    if per_token > experts:
+        raise ModelLoadError(
+            f"{config.source}: `num_experts_per_tok` is {per_token}, of {experts} experts."
+        )
+    return Routing(experts, per_token, normalized)
 
 
 def sliding_window(config: ConfigFile) -> int | None:

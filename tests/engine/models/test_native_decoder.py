@@ -56,7 +56,7 @@ def test_logits_equal_transformers(name: str, root: Path, kernels: Kernels) -> N
     torch.testing.assert_close(logits, expected(directory), atol=TOLERANCE, rtol=0)
 
 
-FAMILIES = ["llama", "qwen3", "qwen3_moe", "gemma2", "gemma3_text"]
+FAMILIES = ["llama", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "gpt_oss"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

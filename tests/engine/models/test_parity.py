@@ -41,6 +41,8 @@ YARN_ROPE: dict[str, object] = {
     "factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+# The last for the oracle, which multiplies by four bits on cards only.
+FOUR_BITS = {"quant_method": "mxfp4", "dequantize": True}
 
 CASES = {
     "llama": Case("llama"),
@@ -72,6 +74,13 @@ CASES = {
     "qwen3-moe": Case("qwen3_moe"),
     "qwen3-moe-not-normalized": Case(
         "qwen3_moe", {"norm_topk_prob": False, "num_experts": 5, "tie_word_embeddings": False}
+    ),
+    "gpt-oss": Case("gpt_oss"),
+    "gpt-oss-no-biases": Case(
+        "gpt_oss", {"attention_bias": False, "layer_types": ["full_attention"] * 2}
+    ),
+    "gpt-oss-four-bits": Case(
+        "gpt_oss", {"quantization_config": FOUR_BITS, "tie_word_embeddings": False}
     ),
     "gemma2": Case("gemma2"),
     "gemma2-untied-biases": Case(

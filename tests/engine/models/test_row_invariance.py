@@ -108,7 +108,8 @@ def tiny_decoder(directory: Path, family: Family) -> Decoder:
 
 @needs_onednn
 @pytest.mark.parametrize(
-    "family", ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text"]
+    "family",
+    ["llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "gemma2", "gemma3_text", "gpt_oss"],
 )
 def test_decoder(family: Family, tmp_path: Path) -> None:
     decoder = tiny_decoder(tmp_path, family)

@@ -227,6 +227,31 @@ def test_refuses_experts_by_name(overrides: dict[str, Any], named: str, tmp_path
         spec_of(tmp_path, "qwen3_moe", **overrides)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"swiglu_limit": 5.0}, "swiglu_limit"),
+        ({"hidden_act": "gelu_pytorch_tanh"}, "gelu_pytorch_tanh"),
+        ({"num_experts_per_tok": 7}, "num_experts_per_tok"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
+    ],
+)
+def test_refuses_gpt_oss_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=named):
+        spec_of(tmp_path, "gpt_oss", **overrides)
+
+
+def test_gpt_oss_has_windows_and_sinks(tmp_path: Path) -> None:
+    absent = ("sliding_window", "head_dim", "num_key_value_heads", "rope_theta", "attention_bias")
+    path = tmp_path / "config.json"
+    config = tiny_config("gpt_oss", num_hidden_layers=3, num_attention_heads=8)
+    path.write_text(json.dumps({key: config[key] for key in config.keys() - set(absent)}))
+    spec = load_spec(tmp_path)
+    assert spec.layer_windows == (128, None, 128) and spec.sinks and spec.output_bias
+    assert (spec.head_dim, spec.num_kv_heads, spec.rope.theta) == (64, 8, 150_000.0)
+    assert spec.activation == "clamped" and not spec.rope.truncate
+
+
 def test_a_token_meets_only_its_own_experts(tmp_path: Path) -> None:
     dense = spec_of(tmp_path / "dense", "qwen3", intermediate_size=48)
     experts = spec_of(tmp_path / "experts", "qwen3_moe", num_experts=16)

@@ -14,7 +14,7 @@ from torch.nn import functional
 pytest.importorskip("triton")
 
 from engine.models.activation import Activation
-from engine.models.linear import activate
+from engine.models.mlp import through_gate
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
 from tests.triton_interpreter import exact_numbers
@@ -58,7 +58,7 @@ def test_rms_norm(size: int, dtype: torch.dtype) -> None:
 def test_gated(wide: int, activation: Activation, dtype: torch.dtype) -> None:
     both = 5 * noise(3, 2 * wide, dtype=dtype)
     gate, up = both.double().chunk(2, dim=1)
-    assert_close(gated(both, activation), activate(gate, activation) * up)
+    assert_close(gated(both, activation), through_gate(gate, up, activation))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

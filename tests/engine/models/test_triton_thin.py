@@ -14,7 +14,7 @@ from torch.nn import functional
 pytest.importorskip("triton")
 
 from engine.models.activation import Activation
-from engine.models.linear import activate
+from engine.models.mlp import through_gate
 from engine.models.triton_thin import Norm, thin_gated, thin_product
 from tests.triton_interpreter import exact_numbers
 
@@ -80,6 +80,6 @@ def test_a_gated_product(columns: int, depth: int, dtype: torch.dtype) -> None:
     gate, up = (normed(x, norm) @ weight.double().T + bias.double()).chunk(2, dim=1)
     for activation in get_args(Activation):
         got = thin_gated(x, weight, bias, norm, activation)
-        assert_close(got, activate(gate, activation) * up, depth)
+        assert_close(got, through_gate(gate, up, activation), depth)
     gate, up = (x.double() @ weight.double().T).chunk(2, dim=1)
     assert_close(thin_gated(x, weight, None, None, "silu"), functional.silu(gate) * up, depth)

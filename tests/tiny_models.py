@@ -317,7 +317,7 @@ def _random_weights(
             continue
         values = torch.randn(shape, generator=generator)
         if "gate_up_proj_bias" in name:
-            values *= 4  # beyond the bounds of gates and values
+            values *= 2  # beyond the bounds of gates and values
         elif "embed_tokens" in name or "lm_head" in name:
             values *= 0.3
         elif name.endswith("norm.weight"):

@@ -1,45 +1,41 @@
 """How the text of one request's answer is to be bound and read.
 
-Joins the model's way of reasoning, its way of calling tools, and what the caller wants of both.
-Knows nothing of dialects.
+Chooses by the model's way of answering; what each way is stands elsewhere. Knows nothing of
+dialects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
-import msgspec
-
-from engine import (
-    Engine,
-    Grammar,
-    ModelCard,
-    SamplingParams,
-    TextPrompt,
-    UnsupportedParameter,
-)
-from server.answer import Event, Words
-from server.reasoning import CLOSE, ReasoningParser, Thinking, thinking_after
-from server.tool_calls import ToolCallParser
-from server.tool_formats import FORMATS, ToolFormat
-from server.tool_grammar import UncombinableGrammar, calls_grammar, fields_by_line
+from engine import Engine, ModelCard, SamplingParams
+from server.answer import Event
+from server.harmony_plan import HARMONY, harmony_plan
+from server.tagged_plan import TaggedPlan, tagged_plan
 from server.tools import ToolUse
 
-_PROMPT_END = 16  # tokens that show whether a prompt opens or ends reasoning
+
+class AnswerReader(Protocol):
+    """Reads one sample as events."""
+
+    def feed(self, text: str, *, last: bool) -> Iterable[Event]:
+        """Take the next piece of text."""
+        ...
 
 
-class AnswerPlan(msgspec.Struct, frozen=True):
-    """What a sample's text can hold. `form` is None without tools."""
+class AnswerPlan(Protocol):
+    """What a sample's text can hold."""
 
-    form: ToolFormat | None = None
-    use: ToolUse = ToolUse()
-    thinking: Thinking = Thinking.NEVER
-    marker_id: int | None = None
+    @property
+    def use(self) -> ToolUse:
+        """What the answer may do with tools."""
+        ...
 
     @property
     def plain(self) -> bool:
         """Whether the text is the answer, as it is."""
-        return self.form is None and self.thinking is Thinking.NEVER
+        ...
 
     def bind(self, params: SamplingParams) -> SamplingParams:
         """The parameters with all that this plan asks of the text; their own grammar is what the
@@ -48,66 +44,20 @@ class AnswerPlan(msgspec.Struct, frozen=True):
         Raises:
             UnsupportedParameter: that `grammar` cannot be combined with tools.
         """
-        if self.plain:
-            return params
-        return msgspec.structs.replace(
-            params,
-            grammar=self._grammar(params.grammar),
-            # A control token that marks calls must stay in the text to be found there.
-            skip_special_tokens=params.skip_special_tokens and self.marker_id is None,
-        )
-
-    def _grammar(self, answer: Grammar | None) -> Grammar | None:
-        if self.form is not None:
-            try:
-                answer = calls_grammar(self.form, self.use, answer, self.marker_id)
-            except UncombinableGrammar:
-                reason = "cannot be combined with tools."
-                raise UnsupportedParameter("grammar", reason) from None
-        if answer is None or self.thinking is Thinking.NEVER:
-            return answer
-        return msgspec.structs.replace(answer, after=CLOSE)
+        ...
 
     def fields_by_line(self, params: SamplingParams, answer_field: str) -> dict[int, str]:
         """Where in the request the lines of the grammar in bound parameters come from, as far as
         tools are in it. `answer_field` says what the answer's words must be."""
-        if self.form is None or params.grammar is None:
-            return {}
-        return fields_by_line(params.grammar, self.use, answer_field)
+        ...
 
     def reader(self) -> AnswerReader:
         """A reader of one sample."""
-        return AnswerReader(self)
+        ...
 
 
-class AnswerReader:
-    """Reads one sample as events."""
-
-    def __init__(self, plan: AnswerPlan) -> None:
-        self._plan = plan
-        self._reasoning = ReasoningParser(plan.thinking)
-        self._calls: ToolCallParser | None = None
-        self._position = 0  # characters that came in
-        self._spoken = False
-
-    def feed(self, text: str, *, last: bool) -> Iterable[Event]:
-        """Take the next piece of text."""
-        self._position += len(text)
-        thoughts, rest = self._reasoning.feed(text, last=last)
-        return [*thoughts, *self._rest(rest, last)]
-
-    def _rest(self, text: str, last: bool) -> Iterable[Event]:
-        # What follows the reasoning reaches to the end of what has come in.
-        start = self._position - len(text)
-        if self._plan.form is None:
-            return [Words(text, start)] if text else []
-        if self._calls is None:
-            if not text:
-                return []
-            use = self._plan.use
-            names = {tool.name for tool in use.callable}
-            self._calls = ToolCallParser(self._plan.form, names, parallel=use.parallel, start=start)
-        return self._calls.feed(text, last=last)
+PLAIN: AnswerPlan = TaggedPlan()
+"""Of a text without any marks."""
 
 
 def plan_answer(
@@ -118,21 +68,6 @@ def plan_answer(
     Raises:
         UnsupportedParameter: `tools`, where the model's chat template has no calls known here.
     """
-    thinking = Thinking.NEVER
-    if card.reasons:
-        thinking = thinking_after(engine.decode(prompt[-_PROMPT_END:]))
-    if not use.callable:
-        return AnswerPlan(thinking=thinking)
-    form = FORMATS.get(card.tool_call_format or "")
-    if form is None:
-        reason = "is not supported: the model's chat template has no tool calls known here."
-        raise UnsupportedParameter("tools", reason)
-    return AnswerPlan(form, use, thinking, _marker_id(engine, form))
-
-
-def _marker_id(engine: Engine, form: ToolFormat) -> int | None:
-    """The id of the opening mark, if that is a control token."""
-    if not form.opening:
-        return None
-    ids = engine.encode(TextPrompt(form.opening, add_special_tokens=False))
-    return ids[0] if len(ids) == 1 and engine.is_special(ids[0]) else None
+    if card.tool_call_format == HARMONY:
+        return harmony_plan(engine, use, prompt)
+    return tagged_plan(engine, card, use, prompt)

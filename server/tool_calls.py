@@ -15,6 +15,7 @@ import msgspec
 
 from server.answer import CallArguments, CallClosed, CallOpened, Event, Words
 from server.held_text import split_at
+from server.json_object import ObjectEnd
 from server.tool_formats import ToolFormat
 
 _HEAD = re.compile(
@@ -50,7 +51,7 @@ class ToolCallParser:
         self._position = start  # of the buffer
         self._held = 0  # characters at its start that are words if no call follows
         self._after_call = False
-        self._object = _ObjectEnd()
+        self._object = ObjectEnd()
         self._events: list[Event] = []
 
     def feed(self, text: str, *, last: bool) -> list[Event]:
@@ -85,7 +86,7 @@ class ToolCallParser:
             self._take(self._held + found.end())
             self._held = 0
             self._events.append(CallOpened(name))
-            self._object, self._state = _ObjectEnd(), _State.ARGUMENTS
+            self._object, self._state = ObjectEnd(), _State.ARGUMENTS
             return True
         closing = "" if self._form.is_list else self._form.closing
         inside, found_closing, _ = body.partition(closing) if closing else (body, "", "")
@@ -125,7 +126,7 @@ class ToolCallParser:
         if end is None:
             return False
         self._events.append(CallClosed())
-        self._object = _ObjectEnd(depth=1)  # the call around the arguments is still open
+        self._object = ObjectEnd(depth=1)  # the call around the arguments is still open
         self._close(_State.TAIL)
         return True
 
@@ -187,31 +188,6 @@ class ToolCallParser:
         if text:
             self._after_call = False
             self._events.append(Words(text, start))
-
-
-class _ObjectEnd:
-    """Finds where a JSON object ends, in text that comes in pieces."""
-
-    def __init__(self, depth: int = 0) -> None:
-        self.depth = depth
-        self._in_string = False
-        self._escaped = False
-
-    def find(self, text: str) -> int | None:
-        """The place after the brace that closes the object, if that is in this piece."""
-        for place, character in enumerate(text, start=1):
-            if self._in_string:
-                self._in_string = self._escaped or character != '"'
-                self._escaped = character == "\\" and not self._escaped
-            elif character == '"':
-                self._in_string = True
-            elif character in "{[":
-                self.depth += 1
-            elif character in "}]":
-                self.depth -= 1
-                if self.depth == 0:
-                    return place
-        return None
 
 
 class _WholeCall(msgspec.Struct):

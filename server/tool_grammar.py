@@ -48,13 +48,13 @@ def calls_grammar(
     parallel = use.parallel and form.parallel
     rules = [f"call_{i}: {_call(form, tool)}\n" for i, tool in enumerate(use.callable)]
     rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(rules))) + "\n")
-    mark = _string(form.opening) if marker_id is None else f"<[{marker_id}]>"
+    mark = quoted(form.opening) if marker_id is None else f"<[{marker_id}]>"
     rules += _marked(form, parallel)
     many = ' ("\\n" calls)*' if parallel and not form.is_list else ""
     if use.required:
         start = f"start: calls{many}\ncalls: {mark} body\n"
     elif answer is not None:
-        start = f"start: calls{many} | answer\ncalls: {mark} body\nanswer: {_answer(answer)}\n"
+        start = f"start: calls{many} | answer\ncalls: {mark} body\nanswer: {answer_rule(answer)}\n"
     else:
         head = "TEXT " + mark if marker_id is not None else "trigger"
         start = "start: calls* TEXT\n" if parallel else "start: TEXT | calls\n"
@@ -80,16 +80,16 @@ def _marked(form: ToolFormat, parallel: bool) -> list[str]:
         return [f'body: " "? "[" call{more} "]"\n']
     if not form.closing:
         return ["body: call\n"]
-    closing = _string("\n" + form.closing)
+    closing = quoted("\n" + form.closing)
     return [f'body: "\\n" call {closing}\n']
 
 
 def _call(form: ToolFormat, tool: Tool) -> str:
     head = f'{{"name": {json.dumps(tool.name)}, "{form.arguments}": '
-    return f'{_string(head)} %json {_arguments(tool)} "}}"'
+    return f'{quoted(head)} %json {arguments_schema(tool)} "}}"'
 
 
-def _arguments(tool: Tool) -> str:
+def arguments_schema(tool: Tool) -> str:
     """The schema of the arguments, which are an object; one without properties is empty."""
     schema = closed(tool.schema)
     schema.pop("x-guidance", None)
@@ -101,7 +101,8 @@ def _arguments(tool: Tool) -> str:
     return _json(schema)
 
 
-def _answer(grammar: Grammar) -> str:
+def answer_rule(grammar: Grammar) -> str:
+    """What the answer's words must be, as the body of a rule. Raises as `calls_grammar`."""
     match grammar.kind:
         case "json_object":
             return '%json {"type": "object"}'
@@ -109,7 +110,7 @@ def _answer(grammar: Grammar) -> str:
             return f"%json {grammar.text}"
         case "choice":
             choices: list[str] = msgspec.json.decode(grammar.text)
-            return " | ".join(map(_string, choices))
+            return " | ".join(map(quoted, choices))
         case "regex":
             escaped = _SLASH.sub(lambda found: found[1] or "\\/", grammar.text)
             return f"/{escaped}/"
@@ -117,7 +118,8 @@ def _answer(grammar: Grammar) -> str:
             raise UncombinableGrammar
 
 
-def _string(text: str) -> str:
+def quoted(text: str) -> str:
+    """The text as Lark has it; nothing for none."""
     return json.dumps(text) if text else ""
 
 

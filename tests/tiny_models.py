@@ -8,6 +8,7 @@ network nor `transformers`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -149,14 +150,18 @@ def tiny_config(
     return config | overrides
 
 
-def write_byte_tokenizer(directory: Path) -> None:
+def write_byte_tokenizer(
+    directory: Path,
+    special_tokens: Mapping[str, int] = SPECIAL_TOKENS,
+    chat_template: str = CHAT_TEMPLATE,
+) -> None:
     """Write tokenizer.json, tokenizer_config.json and chat_template.jinja: one token per byte."""
     added = [
         {"id": token_id, "content": text, "special": True}
         | dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        for text, token_id in SPECIAL_TOKENS.items()
+        for text, token_id in special_tokens.items()
     ]
-    vocabulary = {_byte_letter(byte): byte for byte in range(256)} | SPECIAL_TOKENS
+    vocabulary = {_byte_letter(byte): byte for byte in range(256)} | dict(special_tokens)
     _write_json(
         directory / "tokenizer.json",
         {
@@ -200,10 +205,10 @@ def write_byte_tokenizer(directory: Path) -> None:
             "eos_token": "<|im_end|>",
             "pad_token": "<|pad|>",
             "clean_up_tokenization_spaces": False,
-            "chat_template": CHAT_TEMPLATE,
+            "chat_template": chat_template,
         },
     )
-    (directory / "chat_template.jinja").write_text(CHAT_TEMPLATE, encoding="utf-8")
+    (directory / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
 
 
 def _byte_letter(byte: int) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from engine.errors import InvalidParameter
+from engine.text.harmony_messages import for_harmony
 
 Message = dict[str, object]
 
@@ -23,15 +24,18 @@ class MessageShape:
     parts: bool = False  # content may be a list of parts
     developer: bool = False  # it knows the role `developer`
     short_ids: bool = False  # ids of tool calls must be nine letters or digits
+    harmony: bool = False  # see `engine.text.harmony_messages`
 
 
 def shaped(messages: Sequence[Message], shape: MessageShape) -> list[Message]:
     """Fresh messages in the wanted shape; the caller's are left alone.
 
     Raises:
-        InvalidParameter: a content is neither text, nor text parts, nor None.
+        InvalidParameter: a content is neither text, nor text parts, nor None; or the template
+            would lose a message.
     """
-    return [_shaped(message, shape) for message in messages]
+    result = [_shaped(message, shape) for message in messages]
+    return for_harmony(result) if shape.harmony else result
 
 
 def with_text_appended(message: Message, text: str) -> tuple[Message, str]:

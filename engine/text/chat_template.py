@@ -140,6 +140,7 @@ class _Compiled:
             parts=parts,
             developer="developer" in source,
             short_ids=self.tool_call_format == "mistral",
+            harmony=self.tool_call_format == "harmony",
         )
 
     def variables(

@@ -34,7 +34,10 @@ def tool_call_format(source: str) -> str | None:
     hermes    tags around JSON; not the tags around XML that some coding models have instead
     mistral   a control token before a JSON list; not its later form without a list
     llama3    the JSON of one call, with `parameters`, as the whole answer
+    harmony   a message to the function, which is how such a model answers without tools, too
     """
+    if is_harmony(source):
+        return "harmony"
     if "tools" not in source:
         return None
     if "<tool_call>" in source:
@@ -44,9 +47,15 @@ def tool_call_format(source: str) -> str | None:
     return "llama3" if _LLAMA_CALL.search(source) else None
 
 
+def is_harmony(source: str) -> bool:
+    """Whether messages have channels, as those of gpt-oss."""
+    return "<|channel|>" in source and "<|message|>" in source
+
+
 def knows_reasoning(source: str) -> bool:
-    """Whether the template speaks of reasoning between `<think>` and `</think>`."""
-    return "</think>" in source
+    """Whether the template speaks of reasoning, between `<think>` and `</think>` or in a channel of
+    its own."""
+    return "</think>" in source or is_harmony(source)
 
 
 def tests_for_string(tree: nodes.Template) -> bool:

@@ -11,7 +11,7 @@ import msgspec
 
 from engine import FinishReason, OutputToken, TextDelta
 from server.answer import Event, Reasoning, Words
-from server.answer_plan import AnswerPlan
+from server.answer_plan import PLAIN, AnswerPlan
 from server.gemini.json_text import encode_json
 from server.gemini.parts import Parts
 
@@ -39,7 +39,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: int | None
     eos_token_ids: tuple[int, ...]
     token_bytes: TokenBytes
-    plan: AnswerPlan = AnswerPlan()
+    plan: AnswerPlan = PLAIN
     shows_thoughts: bool = False
     count_tokens: Callable[[str], int] = len
 

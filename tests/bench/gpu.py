@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-TESTS = "triton or device or cuda or sampling_rows or fp8"
+TESTS = "triton or device or cuda or sampling_rows or fp8 or sinks"
 SIDE_BY_SIDE = ("-n", "8") if find_spec("xdist") else ()
 SMALL = (
     "0.6b mixed 256",
@@ -32,7 +32,8 @@ SMALL = (
 FP8 = ("--quantization", "fp8", "--kv-cache-dtype", "fp8")
 LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
-SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b")
+EXPERTS = ("experts batch 1", "experts prompt 2048", "experts short 256")
+SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b", "qwen3-30b/4")
 PARTS: dict[str, tuple[int, list[str]]] = {
     "tests": (150, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
     "large": (150, ["tests.bench.offline", "--rounds", "1", "--cases", *LARGE]),
@@ -46,13 +47,35 @@ PARTS: dict[str, tuple[int, list[str]]] = {
     ),
     "fp8": (60, ["tests.bench.offline", "--rounds", "1", *FP8, "--cases", LARGE[2]]),
     "small": (90, ["tests.bench.offline", "--rounds", "2", "--cases", *SMALL]),
+    "experts": (
+        120,
+        [
+            "tests.bench.offline",
+            "--rounds",
+            "1",
+            "--peer",
+            "--peer-limit",
+            "30",
+            "--cases",
+            *EXPERTS,
+        ],
+    ),
     "invariant": (
         60,
         ["tests.bench.offline", "--rounds", "1", "--batch-invariant", "--cases", SMALL[0]],
     ),
     "guesses": (
         60,
-        ["tests.bench.speculation", "--device", "cuda", "--models", *SHAPES[::2], "--rounds", "2"],
+        [
+            "tests.bench.speculation",
+            "--device",
+            "cuda",
+            "--models",
+            "qwen3-0.6b",
+            "llama-3.1-8b",
+            "--rounds",
+            "2",
+        ],
     ),
     "serving": (90, ["tests.bench.gpu_serving"]),
     "startup": (60, ["tests.bench.startup", "--models", "llama-3.1-8b", "--starts", "1"]),

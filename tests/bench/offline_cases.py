@@ -62,6 +62,9 @@ CASES = {
     "0.6b prompt 512": Case("qwen3-0.6b", 1, lambda _: (512, 1)),
     "0.6b prompt 2048": Case("qwen3-0.6b", 1, lambda _: (2048, 1)),
     "1b batch 1": Case("llama-3.2-1b", 1, lambda _: (32, 128)),
+    "experts batch 1": Case("qwen3-30b/4", 1, lambda _: (128, 128)),
+    "experts prompt 2048": Case("qwen3-30b/4", 1, lambda _: (2048, 1)),
+    "experts short 256": Case("qwen3-30b/4", 256, lambda draw: (draw.randint(64, 192), 64)),
     "8b batch 1": Case("llama-3.1-8b", 1, lambda _: (128, 128)),
     "8b prefill 8k": Case("llama-3.1-8b", 1, lambda _: (8192, 1)),
     "8b 1000 1000 256": Case("llama-3.1-8b", 256, lambda _: (1000, 1000)),
@@ -96,7 +99,9 @@ def work_of(spec: ModelSpec, requests: list[Submit], *, weight_size: float, kv_s
     """`weight_size`, `kv_size`: bytes of a number. All requests are taken to decode side by side,
     which takes as many steps as the longest answer has tokens after its first."""
     layers = spec.layer_weights
-    per_step = layers * weight_size + spec.vocab_size * spec.hidden_size * 2
+    per_step = (
+        _weights_read(spec, len(requests)) * weight_size + spec.vocab_size * spec.hidden_size * 2
+    )
     per_key = 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim * kv_size
     scores = 4 * spec.num_layers * spec.num_heads * spec.head_dim
     steps, keys, flops = 0, 0.0, 0.0
@@ -107,3 +112,14 @@ def work_of(spec: ModelSpec, requests: list[Submit], *, weight_size: float, kv_s
         keys += after_first * (prompt + after_first / 2)
         flops += 2.0 * layers * prompt + scores * prompt * prompt / 2
     return Work(steps, per_step * steps, keys * per_key, flops)
+
+
+def _weights_read(spec: ModelSpec, rows: int) -> float:
+    """Numbers in the matrices of all layers that a step of so many rows meets. Of experts that is
+    what is to be expected where every row takes any of them alike."""
+    routing = spec.routing
+    if routing is None:
+        return spec.layer_weights
+    one = 3 * spec.num_layers * spec.hidden_size * spec.intermediate_size
+    met = routing.experts * (1 - (1 - routing.per_token / routing.experts) ** rows)
+    return spec.layer_weights + (met - routing.per_token) * one

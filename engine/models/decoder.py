@@ -56,7 +56,7 @@ class DecoderLayer:
         eps = spec.rms_norm_eps
 
         def linear(projection: Projection) -> Linear:
-            return make_linear(*projection, batch_invariant=batch_invariant)
+            return make_linear(projection.weight, projection.bias, batch_invariant=batch_invariant)
 
         def norm(gain: Tensor | None) -> RMSNorm | None:
             return None if gain is None else RMSNorm(gain, eps)

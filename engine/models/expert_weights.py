@@ -23,6 +23,7 @@ class FusedExperts:
     """Reads what gpt-oss has: all experts in one tensor, gates and values in turn.
 
     `take` gives tensors in the dtype that is computed in, `take_bytes` bytes; both on the device.
+    `four_bits` says how weights are stored, `keeps_four_bits` that they are wanted like that.
     """
 
     take: Take
@@ -31,6 +32,7 @@ class FusedExperts:
     hidden: int
     wide: int
     four_bits: bool
+    keeps_four_bits: bool
 
     def read(self, prefix: str) -> list[GatedWeights]:
         """One after the other.
@@ -49,21 +51,26 @@ class FusedExperts:
             for number in range(self.experts)
         ]
 
-    def _projection(self, name: str, out: int, into: int) -> tuple[Tensor, Tensor]:
-        """`[experts, out, into]` and `[experts, out]`."""
+    def _projection(self, name: str, out: int, into: int) -> Projection:
+        """As of one matrix, with the experts as a dimension before all others."""
         bias = self.take(f"{name}_bias", (self.experts, out))
         if not self.four_bits:
-            return self.take(name, (self.experts, into, out)).transpose(1, 2), bias
+            return Projection(self.take(name, (self.experts, into, out)).transpose(1, 2), bias)
         if into % BLOCK:
             raise ModelLoadError(f"Weights: {name} has blocks of {BLOCK}, but {into} columns.")
         shape = (self.experts, out, into // BLOCK)
         blocks = self.take_bytes(f"{name}_blocks", (*shape, BLOCK // 2))
-        return expanded(blocks, self.take_bytes(f"{name}_scales", shape), bias.dtype), bias
+        scales = self.take_bytes(f"{name}_scales", shape)
+        if self.keeps_four_bits:
+            return Projection(blocks, bias, scales)
+        return Projection(expanded(blocks, scales, bias.dtype), bias)
 
 
-def _part(
-    fused: tuple[Tensor, Tensor], expert: int, *, first: int = 0, step: int = 1
-) -> Projection:
+def _part(fused: Projection, expert: int, *, first: int = 0, step: int = 1) -> Projection:
     """Some outputs of one expert."""
-    weight, bias = (one[expert, first::step].contiguous() for one in fused)
-    return Projection(weight, bias)
+
+    def part(one: Tensor) -> Tensor:
+        return one[expert, first::step].contiguous()
+
+    bias, scales = (None if one is None else part(one) for one in (fused.bias, fused.scales))
+    return Projection(part(fused.weight), bias, scales)

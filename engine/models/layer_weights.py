@@ -9,10 +9,15 @@ from torch import Tensor
 
 
 class Projection(NamedTuple):
-    """weight: `[out, in]`; bias: `[out]` or None."""
+    """weight: `[out, in]`; bias: `[out]` or None.
+
+    With scales, uint8 `[out, in / 32]`, weights have four bits, uint8 `[out, in / 32, 16]`: see
+    `engine.models.mxfp4`. Only who asks for it is given such.
+    """
 
     weight: Tensor
     bias: Tensor | None
+    scales: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,7 +132,8 @@ def _pointer(tensor: Tensor | None) -> int | None:
 
 
 def _joined(gate: Projection, up: Projection) -> Projection:
-    bias = None
-    if gate.bias is not None and up.bias is not None:
-        bias = in_turn(gate.bias, up.bias)
-    return Projection(in_turn(gate.weight, up.weight), bias)
+    bias, scales = (
+        None if first is None or second is None else in_turn(first, second)
+        for first, second in ((gate.bias, up.bias), (gate.scales, up.scales))
+    )
+    return Projection(in_turn(gate.weight, up.weight), bias, scales)

@@ -76,10 +76,11 @@ def load_native_decoder(
 ) -> NativeDecoder:
     """As `load_decoder`, for a CPU and compiled kernels that know the model's sizes.
 
-    `int8` keeps eight bits of each weight of a product; the embedding table stays as it is.
+    `int8` keeps eight bits of each weight of a product; the embedding table stays as it is, and so
+    do weights of four bits.
     """
     device = torch.device("cpu")
-    with open_weights(model_dir, spec, dtype, device) as reader:
+    with open_weights(model_dir, spec, dtype, device, keeps_four_bits=True) as reader:
         rotations = LayerRotations(spec.layer_ropes, spec.head_dim, max_model_len, dtype, device)
         layers = [
             NativeLayer(weights, angles, int8=int8)
@@ -99,16 +100,22 @@ def load_native_decoder(
 
 @contextmanager
 def open_weights(
-    model_dir: Path, spec: ModelSpec, dtype: torch.dtype, device: torch.device
+    model_dir: Path,
+    spec: ModelSpec,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    keeps_four_bits: bool = False,
 ) -> Iterator[WeightsReader]:
-    """A model's weights, for whoever lays them out.
+    """A model's weights, for whoever lays them out; `keeps_four_bits`: who knows those, see
+    `Projection`. Else they are expanded.
 
     Raises:
         ModelLoadError: something is missing or of another shape than the config says, or is left
             over in the end.
     """
     with Checkpoint(model_dir) as checkpoint:
-        yield WeightsReader(checkpoint, spec, dtype, device)
+        yield WeightsReader(checkpoint, spec, dtype, device, keeps_four_bits)
         _refuse_spare(checkpoint.not_taken(), spec)
 
 
@@ -120,6 +127,7 @@ class WeightsReader:
     spec: ModelSpec
     dtype: torch.dtype
     device: torch.device
+    keeps_four_bits: bool
 
     def layers(self, progress: Callable[[float], None] | None = None) -> Iterator[LayerWeights]:
         """All layers in order; `progress` is told the share of them that was taken, 0 to 1."""
@@ -204,6 +212,7 @@ class WeightsReader:
             hidden=spec.hidden_size,
             wide=spec.intermediate_size,
             four_bits=spec.expert_format == "mxfp4",
+            keeps_four_bits=self.keeps_four_bits,
         )
         return ExpertWeights(
             router=self._projection(f"{prefix}router", count, spec.hidden_size, biased=True),

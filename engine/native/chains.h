@@ -72,18 +72,19 @@ void chain_linear(const Linear& w, const W* weights, const T* x, int64_t rows, i
     const int64_t blocks = (count + MAX_ROWS - 1) / MAX_ROWS;
     for (int64_t unit = mine.first, units; unit < mine.last; unit += units) {
       units = mine.last - unit >= COLUMNS ? COLUMNS : mine.last - unit >= 2 ? 2 : 1;
-      const W* panel = weights + unit * w.in * LANES;
-      const T* ready = blocks > 1 ? expanded<T>(panel, units * w.in * LANES) : nullptr;
+      const W* panel = weights + stored<W>(unit, w.in);
+      const bool expands = blocks > 1 || !MULTIPLIES_STORED<W>;
+      const T* ready = expands ? expanded<T>(panel, units * w.in * LANES) : nullptr;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = count * block / blocks, end = count * (block + 1) / blocks;
         const T* from = x + (pass + row) * w.in;
-        const int64_t bytes = units * w.in * LANES * sizeof(W);
+        const int64_t bytes = stored<W>(units, w.in) * sizeof(W);
         Ahead next = next_part(panel, bytes, block, blocks, w.in / STEP<T>);
         if (blocks == 1) next.bytes = 0;
         Floats sums[MAX_ROWS * COLUMNS];
         if (ready)
           multiply_block(from, end - row, ready, units, w.in, next, sums);
-        else
+        else if constexpr (MULTIPLIES_STORED<W>)
           multiply_block(from, end - row, panel, units, w.in, next, sums);
         for (int64_t r = 0; r < end - row; ++r) {
           scale_and_bias(w, unit, sums + r * COLUMNS, units);

@@ -5,18 +5,31 @@
 
 #include <omp.h>
 
+#include "four_bits.h"
 #include "rows.h"
 
 namespace {
 
 // weight: [units, in / STEP, 16, STEP], of the rows' type, or int8 where there is a scale for each
-// column; bias and scale: [units * 16] or null. `in` is a multiple of 16.
+// column; or FourBits, [units, in / 32]. bias and scale: [units * 16] or null. `in` is a multiple of
+// 16.
 struct Linear {
   const void* weight;
   const float* bias;
   const float* scale;
   int64_t in, out;
+  int four_bits;
 };
+
+// Weights of `units` units, in what they are stored in.
+template <class W>
+int64_t stored(int64_t units, int64_t in) {
+  return units * in * LANES;
+}
+template <>
+inline int64_t stored<FourBits>(int64_t units, int64_t in) {
+  return units * in / FourBits::TERMS;
+}
 
 // Units of one thread of a team.
 struct Share {
@@ -60,6 +73,19 @@ template <class T>
 const T* expanded(const T* weights, int64_t) {
   return weights;
 }
+
+template <class T>
+const T* expanded(const FourBits* weights, int64_t count) {
+  constexpr int64_t SIZE = FourBits::TERMS * LANES;
+  static thread_local Room<T> room;
+  grow(room, count);
+  for (int64_t at = 0; at < count; at += SIZE) expand(weights[at / SIZE], room.data() + at);
+  return room.data();
+}
+
+// Whether weights are multiplied by as they are stored, where only a few rows want them.
+template <class W>
+constexpr bool MULTIPLIES_STORED = !std::is_same_v<W, FourBits>;
 
 // What is fetched meanwhile: `bytes` from `at` on with every step of a sum.
 struct Ahead {

@@ -61,6 +61,7 @@ class Linear(Structure):
         ("scale", c_void_p),
         ("into", c_int64),
         ("out", c_int64),
+        ("four_bits", c_int),
     ]
 
 

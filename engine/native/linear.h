@@ -28,7 +28,9 @@ void linear_of(const Linear& w, const W* weights, Rows<T> x, int64_t rows, int64
 // is 1 or 2.
 template <class T, class Finish>
 void linear(const Linear& w, Rows<T> x, int64_t rows, int64_t grain, const Finish& finish) {
-  if (w.scale)
+  if (w.four_bits)
+    linear_of(w, static_cast<const FourBits*>(w.weight), x, rows, grain, finish);
+  else if (w.scale)
     linear_of(w, static_cast<const int8_t*>(w.weight), x, rows, grain, finish);
   else
     linear_of(w, static_cast<const T*>(w.weight), x, rows, grain, finish);

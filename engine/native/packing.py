@@ -14,29 +14,44 @@ from torch.nn import functional
 
 from engine.native.kernels import DTYPES, LANES, Linear
 
+FOUR_BIT_BLOCK = 32
+"""Weights of four bits that share a scale."""
 _LARGE_PAGE = 2**21
 
 
 class PackedWeights:
     """The weights of one product; `linear` is how the kernels see them."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, int8: bool = False) -> None:
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        scales: Tensor | None = None,
+        *,
+        int8: bool = False,
+    ) -> None:
         """Lay out.
 
         Args:
-            weight: `[out, into]`, float32 or bfloat16, `into` a multiple of 16.
+            weight: `[out, into]`, float32 or bfloat16, `into` a multiple of 16; with scales, uint8
+                `[out, into / 32, 16]`.
             bias: `[out]` or None.
-            int8: keep eight bits of each weight, see `rounded`.
+            scales: uint8 `[out, into / 32]`, of weights of four bits, or None.
+            int8: keep eight bits of each weight that has more, see `rounded`.
         """
-        out, into = weight.shape
-        assert weight.dtype in DTYPES and into % LANES == 0, "not given to these kernels"
-        step = 4 // weight.dtype.itemsize
-        spare = -out % LANES
+        out, spare = len(weight), -len(weight) % LANES
         scale = None
-        if int8:
-            weight, scale = rounded(weight)
-        units = functional.pad(weight, (0, 0, 0, spare)).view(-1, LANES, into // step, step)
-        self.weight = in_large_pages(units.transpose(1, 2))
+        if scales is not None:
+            into = scales.shape[1] * FOUR_BIT_BLOCK
+            units = _four_bit_units(weight, scales, spare)
+        else:
+            into, step = weight.shape[1], 4 // weight.dtype.itemsize
+            assert weight.dtype in DTYPES and into % LANES == 0, "not given to these kernels"
+            if int8:
+                weight, scale = rounded(weight)
+            units = functional.pad(weight, (0, 0, 0, spare)).view(-1, LANES, into // step, step)
+            units = units.transpose(1, 2)
+        self.weight = in_large_pages(units)
         self.bias, self.scale = (
             None if values is None else functional.pad(values.float(), (0, spare))
             for values in (bias, scale)
@@ -47,7 +62,17 @@ class PackedWeights:
             None if self.scale is None else self.scale.data_ptr(),
             into,
             out,
+            scales is not None,
         )
+
+
+def _four_bit_units(blocks: Tensor, scales: Tensor, spare: int) -> Tensor:
+    """As engine/native/four_bits.h has them: uint8 `[units, blocks, 16 + 256]`."""
+    count = scales.shape[1]
+    columns = functional.pad(blocks, (0, 0, 0, 0, 0, spare)).view(-1, LANES, count, LANES)
+    pairs = columns.permute(0, 2, 3, 1).flatten(2)
+    exponents = functional.pad(scales, (0, 0, 0, spare)).view(-1, LANES, count).transpose(1, 2)
+    return torch.cat((exponents, pairs), dim=2)
 
 
 def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:

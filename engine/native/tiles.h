@@ -131,17 +131,18 @@ void tile_linear(const Linear& w, const W* weights, const Bfloat* x, int64_t row
     for (int64_t n = 0; n < panels; ++n) {
       const int64_t unit = n * BLOCK_UNITS;
       const int64_t units = std::min<int64_t>(BLOCK_UNITS, num_units - unit);
-      const W* panel = weights + unit * w.in * LANES;
-      const Bfloat* ready = blocks > 1 ? expanded<Bfloat>(panel, units * w.in * LANES) : nullptr;
+      const W* panel = weights + stored<W>(unit, w.in);
+      const bool expands = blocks > 1 || !MULTIPLIES_STORED<W>;
+      const Bfloat* ready = expands ? expanded<Bfloat>(panel, units * w.in * LANES) : nullptr;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = pass + block * BLOCK_ROWS;
         const int64_t here = std::min<int64_t>(BLOCK_ROWS, pass + count - row);
-        const int64_t bytes = units * w.in * LANES * sizeof(W);
+        const int64_t bytes = stored<W>(units, w.in) * sizeof(W);
         const Ahead next = next_part(panel, bytes, block, blocks, w.in / TILE_TERMS);
         float* sums = room[turn];
         if (ready)
           multiply_block(x + row * w.in, here, ready, units, w.in, next, waiting, sums);
-        else
+        else if constexpr (MULTIPLIES_STORED<W>)
           multiply_block(x + row * w.in, here, panel, units, w.in, next, waiting, sums);
         waiting.take({sums, row, here, unit, units});
         turn = 1 - turn;

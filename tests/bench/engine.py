@@ -28,8 +28,9 @@ from engine.execution.build import build_parts
 from engine.ipc import Submit
 from engine.sampling_params import SamplingParams
 from tests.bench.common import CACHE, THREADS, interleave, machine, peer_note
+from tests.bench.convert_gguf import converted
 from tests.bench.generate import generate_seconds
-from tests.bench.llama_cpp import LlamaCpp, converted
+from tests.bench.llama_cpp import LlamaCpp
 from tests.bench.shapes import model_directory
 from tests.bench.vllm_peer import VllmCpu, vllm_python, vllm_version
 

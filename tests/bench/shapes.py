@@ -59,6 +59,24 @@ def _experts(wide: int, experts: int, per_token: int) -> dict[str, Any]:
     }
 
 
+_GPT_OSS = {
+    "num_local_experts": 32,
+    "num_experts_per_tok": 4,
+    "attention_bias": True,
+    "sliding_window": 128,
+    "swiglu_limit": 7.0,
+    "rope_theta": 150000.0,
+    "rope_scaling": {
+        "rope_type": "yarn",
+        "factor": 32.0,
+        "beta_fast": 32.0,
+        "beta_slow": 1.0,
+        "original_max_position_embeddings": 4096,
+        "truncate": False,
+    },
+    "quantization_config": {"quant_method": "mxfp4", "dequantize": True},
+    "tie_word_embeddings": False,
+}
 _GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "query_pre_attn_scalar": 256}
 SHAPES: dict[str, dict[str, Any]] = {
     # hidden, intermediate, layers, heads, key-value heads, size of a head, vocabulary
@@ -82,10 +100,14 @@ SHAPES: dict[str, dict[str, Any]] = {
         tie_word_embeddings=False,
         **_experts(768, 128, 8),
     ),
+    "gpt-oss-20b/4": _shape(
+        *("gpt_oss", "GptOssForCausalLM"), (2880, 2880, 6, 64, 8, 64, 50272), **_GPT_OSS
+    ),
     "tiny": _shape(*_QWEN3, (64, 128, 2, 4, 2, 16, 512)),
 }
-"""By name: SmolLM2-135M, Qwen2.5-0.5B, what their names say, a small model with experts, and a
-quarter of the layers of Qwen3-30B-A3B."""
+"""By name: SmolLM2-135M, Qwen2.5-0.5B, what their names say, a small model with experts, a quarter of
+Qwen3-30B-A3B's layers, and one of gpt-oss-20b's and of its vocabulary, its experts in four bits
+(which `transformers` is told to expand, as it multiplies by them on cards only)."""
 
 
 def model_directory(name: str) -> Path:
@@ -146,7 +168,8 @@ def _layer_weights(
         ("self_attn.o_proj", hidden, queries),
     ):
         weights[f"{name}.weight"] = matrix(rows, columns)
-        if config["model_type"] == "qwen2" and name[-6:] in ("q_proj", "k_proj", "v_proj"):
+        biased = {"qwen2": ("q_proj", "k_proj", "v_proj"), "gpt_oss": (name[-6:],)}
+        if name[-6:] in biased.get(config["model_type"], ()):
             weights[f"{name}.bias"] = matrix(1, rows)[0]
     if config["model_type"] in ("qwen3", "qwen3_moe", "gemma3_text"):
         weights |= {f"self_attn.{part}_norm.weight": ones(size) for part in "qk"}
@@ -157,6 +180,8 @@ def _mlp_weights(
     config: dict[str, Any], matrix: Callable[[int, int], torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """Experts are alike, too; what goes to which of them is not."""
+    if config["model_type"] == "gpt_oss":
+        return _four_bit_experts(config, matrix)
     hidden, experts = config["hidden_size"], config.get("num_experts", 0)
     wide = config["moe_intermediate_size" if experts else "intermediate_size"]
     one = {
@@ -169,6 +194,24 @@ def _mlp_weights(
     weights = {"mlp.gate.weight": matrix(experts, hidden)}
     for number in range(experts):
         weights |= {f"mlp.experts.{number}.{name}": each.clone() for name, each in one.items()}
+    return weights
+
+
+def _four_bit_experts(
+    config: dict[str, Any], matrix: Callable[[int, int], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    experts, hidden = config["num_local_experts"], config["hidden_size"]
+    wide, heads = config["intermediate_size"], config["num_attention_heads"]
+    weights = {
+        "self_attn.sinks": matrix(1, heads)[0],
+        "mlp.router.weight": matrix(experts, hidden),
+        "mlp.router.bias": matrix(1, experts)[0],
+    }
+    for name, out, into in (("gate_up", 2 * wide, hidden), ("down", hidden, wide)):
+        whole, shape = f"mlp.experts.{name}_proj", (experts, out, into // 32)
+        weights[f"{whole}_bias"] = matrix(experts, out)
+        weights[f"{whole}_blocks"] = torch.randint(256, (*shape, 16), dtype=torch.uint8)
+        weights[f"{whole}_scales"] = torch.full(shape, 120, dtype=torch.uint8)
     return weights
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from engine.models.mxfp4 import expanded
 from engine.native.kernels import Kernels
 from engine.native.packing import PackedWeights, in_turn, rounded
 
@@ -53,6 +54,42 @@ def test_eight_bits_equal_the_formula(
     got = kernels.linear(packed.linear, x)
     want = x.double() @ weights.T + bias.double()
     torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
+
+
+FOUR_BIT_SIZES = [(32, 16), (64, 48), (192, 320), (576, 41)]
+
+
+def four_bits(into: int, out: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(into + out)
+    blocks = torch.randint(256, (out, into // 32, 16), generator=generator, dtype=torch.uint8)
+    scales = torch.randint(119, 124, (out, into // 32), generator=generator, dtype=torch.uint8)
+    return blocks, scales
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sizes", FOUR_BIT_SIZES)
+def test_four_bits_are_exactly_the_weights_they_stand_for(
+    kernels: Kernels, sizes: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """To the last bit, as their expansion is exact in either number format."""
+    blocks, scales = four_bits(*sizes)
+    weight, bias = expanded(blocks, scales, dtype), random(sizes[1]).to(dtype)
+    packed, whole = PackedWeights(blocks, bias, scales), PackedWeights(weight, bias)
+    assert packed.weight.nbytes < whole.weight.nbytes / 3
+    for rows in (1, 2, 7, 50, 500):
+        x = random(rows, sizes[0]).to(dtype)
+        got, want = kernels.linear(packed.linear, x), kernels.linear(whole.linear, x)
+        assert torch.equal(got, want), rows
+
+
+def test_units_of_four_bits_in_turn(kernels: Kernels) -> None:
+    first, second = four_bits(64, 32), four_bits(64, 32)
+    both = tuple(in_turn(a, b) for a, b in zip(first, second, strict=True))
+    x = random(3, 64)
+    packed = [PackedWeights(blocks, None, scales) for blocks, scales in (both, first, second)]
+    got, left, right = (kernels.linear(one.linear, x) for one in packed)
+    want = torch.cat((left[:, :16], right[:, :16], left[:, 16:], right[:, 16:]), dim=1)
+    assert torch.equal(got, want)
 
 
 def test_rounding_to_eight_bits() -> None:

@@ -37,6 +37,28 @@ void multiply(const T* x, const W* weights, int64_t in, Ahead ahead, Floats* sum
     for (int c = 0; c < C; ++c) sums[r * COLUMNS + c] = sum[r][c];
 }
 
+// The same by weights of four bits, expanded on their way.
+template <class T, int R, int C>
+void multiply(const T* x, const FourBits* weights, int64_t in, Ahead, Floats* sums) {
+  const int64_t blocks = in / FourBits::TERMS;
+  Floats sum[R][C] = {};
+  for (int64_t b = 0; b < blocks; ++b) {
+    decltype(scales_of(weights->exponents, T())) scales[C];
+    for (int c = 0; c < C; ++c) scales[c] = scales_of(weights[c * blocks + b].exponents, T());
+    for (int n = 0; n < FourBits::TERMS / 2; ++n) {
+      const T* from = x + b * FourBits::TERMS + 2 * n;
+      for (int c = 0; c < C; ++c) {
+        const auto terms = terms_of_pairs(weights[c * blocks + b].pairs[n], scales[c], T());
+        for (int r = 0; r < R; ++r)
+          for (size_t t = 0; t < terms.size(); ++t)
+            sum[r][c] = multiply_add(sum[r][c], from + r * in + t * STEP<T>, terms[t]);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int c = 0; c < C; ++c) sums[r * COLUMNS + c] = sum[r][c];
+}
+
 template <class T, int C, class W>
 void multiply_rows(const T* x, int64_t rows, const W* weights, int64_t in, Ahead ahead,
                    Floats* sums) {
@@ -73,8 +95,7 @@ void chain_linear(const Linear& w, const W* weights, const T* x, int64_t rows, i
     for (int64_t unit = mine.first, units; unit < mine.last; unit += units) {
       units = mine.last - unit >= COLUMNS ? COLUMNS : mine.last - unit >= 2 ? 2 : 1;
       const W* panel = weights + stored<W>(unit, w.in);
-      const bool expands = blocks > 1 || !MULTIPLIES_STORED<W>;
-      const T* ready = expands ? expanded<T>(panel, units * w.in * LANES) : nullptr;
+      const T* ready = blocks > 1 ? expanded<T>(panel, units * w.in * LANES) : nullptr;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = count * block / blocks, end = count * (block + 1) / blocks;
         const T* from = x + (pass + row) * w.in;
@@ -84,7 +105,7 @@ void chain_linear(const Linear& w, const W* weights, const T* x, int64_t rows, i
         Floats sums[MAX_ROWS * COLUMNS];
         if (ready)
           multiply_block(from, end - row, ready, units, w.in, next, sums);
-        else if constexpr (MULTIPLIES_STORED<W>)
+        else
           multiply_block(from, end - row, panel, units, w.in, next, sums);
         for (int64_t r = 0; r < end - row; ++r) {
           scale_and_bias(w, unit, sums + r * COLUMNS, units);

@@ -83,10 +83,6 @@ const T* expanded(const FourBits* weights, int64_t count) {
   return room.data();
 }
 
-// Whether weights are multiplied by as they are stored, where only a few rows want them.
-template <class W>
-constexpr bool MULTIPLIES_STORED = !std::is_same_v<W, FourBits>;
-
 // What is fetched meanwhile: `bytes` from `at` on with every step of a sum.
 struct Ahead {
   const char* at;

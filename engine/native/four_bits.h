@@ -1,10 +1,12 @@
 // Weights of four bits, every 32 of them with a scale (MXFP4): see engine/models/mxfp4.py.
 //
 // A unit's weights lie in blocks, in the order of K: the scales of its sixteen columns, then sixteen
-// pairs of weights of each column. They are expanded before they are multiplied by, to exactly what
-// they stand for.
+// pairs of weights of each column. Products are by exactly the numbers that they stand for, as if
+// those had been stored.
 
 #pragma once
+
+#include <array>
 
 #include "vectors.h"
 
@@ -13,12 +15,30 @@ namespace {
 struct FourBits {
   static constexpr int TERMS = 32;  // of each column in a block
 
-  uint8_t exponents[LANES];            // of two, plus 127
-  uint8_t pairs[TERMS / 2][LANES];     // the first weight in the lower bits
+  uint8_t exponents[LANES];         // of two, plus 127
+  uint8_t pairs[TERMS / 2][LANES];  // the first weight in the lower bits
 };
 
-// Sixteen weights from the lower bits of as many numbers.
-inline Floats numbers_of_four_bits(const Words& bits) {
+// Sixteen bytes as numbers of 32 bits.
+inline Words words_of(const uint8_t* bytes) {
+#ifdef __AVX512F__
+  return (Words)_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes)));
+#else
+  return made([=](int i) {
+    WordPart words;
+    for (int n = 0; n < PART; ++n) words[n] = bytes[i + n];
+    return words;
+  });
+#endif
+}
+
+// Of powers of two, by which a block's weights of each column are multiplied.
+inline Floats scales_of(const uint8_t* exponents, float) {
+  return by_parts([](auto words) { return (FloatPart)(words << 23); }, words_of(exponents));
+}
+
+// What the lower bits of numbers stand for.
+inline Floats numbers_of(const Words& bits) {
 #ifdef __AVX512F__
   const __m512 numbers = _mm512_setr_ps(0, 0.5f, 1, 1.5f, 2, 3, 4, 6, -0.0f, -0.5f, -1, -1.5f, -2,
                                         -3, -4, -6);
@@ -32,36 +52,57 @@ inline Floats numbers_of_four_bits(const Words& bits) {
 #endif
 }
 
-inline Words words_of(const uint8_t* bytes) {
-  return made([=](int i) {
-    uint8_t some[PART];
-    std::memcpy(some, bytes + i, PART);
-    WordPart words;
-    for (int n = 0; n < PART; ++n) words[n] = some[n];
-    return words;
-  });
+// Two weights of each column, as `terms` gives them that are stored.
+inline std::array<Floats, 2> terms_of_pairs(const uint8_t* pairs, const Floats& scales, float) {
+  const Words both = words_of(pairs);
+  const Words seconds = by_parts([](auto words) { return words >> 4; }, both);
+  return {numbers_of(both) * scales, numbers_of(seconds) * scales};
 }
 
-inline void store_pair(float* to, const Floats& first, const Floats& second) {
-  store(to, first);
-  store(to + LANES, second);
+#ifdef __AVX512BW__
+
+// What is added to the bits of numbers, two of each column, to multiply them by the scales. The
+// smallest scales would lead out of the normal numbers; they are taken for 2^-125.
+inline Words scales_of(const uint8_t* exponents, Bfloat) {
+  const __m512i least = _mm512_max_epu32((__m512i)words_of(exponents), _mm512_set1_epi32(2));
+  const __m512i steps = _mm512_sub_epi32(least, _mm512_set1_epi32(127));
+  const __m512i low = _mm512_and_si512(_mm512_slli_epi32(steps, 7), _mm512_set1_epi32(0xffff));
+  return (Words)_mm512_or_si512(low, _mm512_slli_epi32(steps, 23));
 }
 
-inline void store_pair(Bfloat* to, const Floats& first, const Floats& second) {
-  const Words pairs = by_parts(
-      [](auto a, auto b) { return ((WordPart)a >> 16) | ((WordPart)b & 0xffff0000u); }, first,
-      second);
-  std::memcpy(to, &pairs, sizeof pairs);
+inline std::array<Words, 1> terms_of_pairs(const uint8_t* pairs, const Words& scales, Bfloat) {
+  alignas(64) static const uint16_t numbers[32] = {  // twice, for a fifth bit that does not count
+      0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0,
+      0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0,
+      0x0000, 0x3f00, 0x3f80, 0x3fc0, 0x4000, 0x4040, 0x4080, 0x40c0,
+      0x8000, 0xbf00, 0xbf80, 0xbfc0, 0xc000, 0xc040, 0xc080, 0xc0c0};
+  const __m512i both = (__m512i)words_of(pairs);
+  const __m512i places = _mm512_or_si512(both, _mm512_slli_epi32(both, 12));
+  const __m512i found = _mm512_permutexvar_epi16(places, _mm512_load_si512(numbers));
+  const __mmask32 some = _mm512_test_epi16_mask(found, _mm512_set1_epi16(0x7fff));
+  return {(Words)_mm512_mask_add_epi16(found, some, found, (__m512i)scales)};
 }
+
+#else
+
+inline Floats scales_of(const uint8_t* exponents, Bfloat) { return scales_of(exponents, 0.0f); }
+
+inline std::array<Words, 1> terms_of_pairs(const uint8_t* pairs, const Floats& scales, Bfloat) {
+  const std::array<Floats, 2> two = terms_of_pairs(pairs, scales, 0.0f);
+  const auto joined = [](auto first, auto second) {
+    return ((WordPart)first >> 16) | ((WordPart)second & 0xffff0000u);
+  };
+  return {by_parts(joined, two[0], two[1])};
+}
+
+#endif
 
 template <class T>
 void expand(const FourBits& block, T* to) {
-  const Floats scale = by_parts([](auto words) { return (FloatPart)(words << 23); },
-                                words_of(block.exponents));
+  const auto scales = scales_of(block.exponents, T());
   for (int n = 0; n < FourBits::TERMS / 2; ++n, to += 2 * LANES) {
-    const Words pairs = words_of(block.pairs[n]);
-    const Words seconds = by_parts([](auto words) { return words >> 4; }, pairs);
-    store_pair(to, numbers_of_four_bits(pairs) * scale, numbers_of_four_bits(seconds) * scale);
+    const auto terms = terms_of_pairs(block.pairs[n], scales, T());
+    std::memcpy(to, &terms, sizeof terms);
   }
 }
 

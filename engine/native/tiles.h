@@ -23,6 +23,10 @@ inline void load_weights(const Bfloat* from) {
   load_tile<TILE>(from);
 }
 
+// Those that are not taken as they are stored, however few rows want them.
+template <class W>
+constexpr bool EXPANDS_ALWAYS = std::is_same_v<W, FourBits>;
+
 template <int TILE>
 inline void load_weights(const int8_t* from) {
   alignas(64) Bfloat wide[TILE_NUMBERS];
@@ -132,7 +136,7 @@ void tile_linear(const Linear& w, const W* weights, const Bfloat* x, int64_t row
       const int64_t unit = n * BLOCK_UNITS;
       const int64_t units = std::min<int64_t>(BLOCK_UNITS, num_units - unit);
       const W* panel = weights + stored<W>(unit, w.in);
-      const bool expands = blocks > 1 || !MULTIPLIES_STORED<W>;
+      const bool expands = blocks > 1 || EXPANDS_ALWAYS<W>;
       const Bfloat* ready = expands ? expanded<Bfloat>(panel, units * w.in * LANES) : nullptr;
       for (int64_t block = 0; block < blocks; ++block) {
         const int64_t row = pass + block * BLOCK_ROWS;
@@ -142,7 +146,7 @@ void tile_linear(const Linear& w, const W* weights, const Bfloat* x, int64_t row
         float* sums = room[turn];
         if (ready)
           multiply_block(x + row * w.in, here, ready, units, w.in, next, waiting, sums);
-        else if constexpr (MULTIPLIES_STORED<W>)
+        else if constexpr (!EXPANDS_ALWAYS<W>)
           multiply_block(x + row * w.in, here, panel, units, w.in, next, waiting, sums);
         waiting.take({sums, row, here, unit, units});
         turn = 1 - turn;

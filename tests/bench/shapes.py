@@ -105,9 +105,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     ),
     "tiny": _shape(*_QWEN3, (64, 128, 2, 4, 2, 16, 512)),
 }
-"""By name: SmolLM2-135M, Qwen2.5-0.5B, what their names say, a small model with experts, a quarter of
-Qwen3-30B-A3B's layers, and one of gpt-oss-20b's and of its vocabulary, its experts in four bits
-(which `transformers` is told to expand, as it multiplies by them on cards only)."""
+"""By name: SmolLM2-135M, Qwen2.5-0.5B, what their names say, a small model with experts, and a
+quarter each of Qwen3-30B-A3B's layers and of gpt-oss-20b's layers and vocabulary, its experts in
+four bits (which `transformers` is told to expand, as it multiplies by them on cards only)."""
 
 
 def model_directory(name: str) -> Path:

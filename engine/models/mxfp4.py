@@ -1,5 +1,6 @@
 """Weights of four bits with a scale for every 32 of them (MXFP4 of the OCP Microscaling Formats
-specification 1.0), as gpt-oss has its experts. They are expanded when they are loaded.
+specification 1.0), as gpt-oss has its experts, and what they stand for. The CPU's kernels multiply
+by them as they are: engine/native/four_bits.h.
 
 Knows the format; nothing of what the weights mean.
 """

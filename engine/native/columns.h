@@ -61,26 +61,16 @@ void expand(const int8_t* weights, int64_t count, T* to) {
 }
 
 // The same once for all rows, in room that is kept for the next weights.
-template <class T>
-const T* expanded(const int8_t* weights, int64_t count) {
-  static thread_local Room<T> room;
-  grow(room, count);
-  expand(weights, count, room.data());
-  return room.data();
-}
-
-template <class T>
-const T* expanded(const T* weights, int64_t) {
-  return weights;
-}
-
-template <class T>
-const T* expanded(const FourBits* weights, int64_t count) {
-  constexpr int64_t SIZE = FourBits::TERMS * LANES;
-  static thread_local Room<T> room;
-  grow(room, count);
-  for (int64_t at = 0; at < count; at += SIZE) expand(weights[at / SIZE], room.data() + at);
-  return room.data();
+template <class T, class W>
+const T* expanded(const W* weights, int64_t count) {
+  if constexpr (std::is_same_v<T, W>) {
+    return weights;
+  } else {
+    static thread_local Room<T> room;
+    grow(room, count);
+    expand(weights, count, room.data());
+    return room.data();
+  }
 }
 
 // What is fetched meanwhile: `bytes` from `at` on with every step of a sum.

@@ -98,11 +98,13 @@ inline std::array<Words, 1> terms_of_pairs(const uint8_t* pairs, const Floats& s
 #endif
 
 template <class T>
-void expand(const FourBits& block, T* to) {
-  const auto scales = scales_of(block.exponents, T());
-  for (int n = 0; n < FourBits::TERMS / 2; ++n, to += 2 * LANES) {
-    const auto terms = terms_of_pairs(block.pairs[n], scales, T());
-    std::memcpy(to, &terms, sizeof terms);
+void expand(const FourBits* blocks, int64_t count, T* to) {
+  for (const T* end = to + count; to < end; ++blocks) {
+    const auto scales = scales_of(blocks->exponents, T());
+    for (int n = 0; n < FourBits::TERMS / 2; ++n, to += 2 * LANES) {
+      const auto terms = terms_of_pairs(blocks->pairs[n], scales, T());
+      std::memcpy(to, &terms, sizeof terms);
+    }
   }
 }
 

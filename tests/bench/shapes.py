@@ -151,6 +151,10 @@ def _random_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
     return weights
 
 
+_QKV = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+_BIASED = {"qwen2": _QKV, "gpt_oss": (*_QKV, "self_attn.o_proj")}
+
+
 def _layer_weights(
     config: dict[str, Any], matrix: Callable[[int, int], torch.Tensor]
 ) -> dict[str, torch.Tensor]:
@@ -168,8 +172,7 @@ def _layer_weights(
         ("self_attn.o_proj", hidden, queries),
     ):
         weights[f"{name}.weight"] = matrix(rows, columns)
-        biased = {"qwen2": ("q_proj", "k_proj", "v_proj"), "gpt_oss": (name[-6:],)}
-        if name[-6:] in biased.get(config["model_type"], ()):
+        if name in _BIASED.get(config["model_type"], ()):
             weights[f"{name}.bias"] = matrix(1, rows)[0]
     if config["model_type"] in ("qwen3", "qwen3_moe", "gemma3_text"):
         weights |= {f"self_attn.{part}_norm.weight": ones(size) for part in "qk"}

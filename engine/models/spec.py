@@ -112,7 +112,7 @@ def load_spec(model_dir: Path) -> ModelSpec:
         tie_word_embeddings=config.get_or("tie_word_embeddings", family.tie_word_embeddings),
         bos_token_id=config.get("bos_token_id", int),
         eos_token_ids=_eos_token_ids(model_dir, config),
-        dtype=_dtype(config),
+        dtype=_dtype(config, family),
     )
 
 
@@ -158,8 +158,8 @@ def _eos_token_ids(model_dir: Path, config: ConfigFile) -> tuple[int, ...]:
     return ids or config.ids("eos_token_id") or ()
 
 
-def _dtype(config: ConfigFile) -> torch.dtype:
-    name = config.get("dtype", str) or config.get_or("torch_dtype", "float32")
+def _dtype(config: ConfigFile, family: Family) -> torch.dtype:
+    name = config.get("dtype", str) or config.get_or("torch_dtype", family.dtype)
     if name not in _DTYPES:
         raise ModelLoadError(f"{config.source}: weights of type '{name}' are not supported.")
     return _DTYPES[name]

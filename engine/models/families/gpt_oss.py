@@ -53,4 +53,5 @@ FAMILY = Family(
     activations={"silu": "clamped"},
     read_ropes=read_ropes,
     quantizations=frozenset({"mxfp4"}),
+    dtype="bfloat16",  # that of all published weights that are not in four bits
 )

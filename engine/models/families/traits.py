@@ -84,10 +84,10 @@ def one_rope(config: ConfigFile, max_position_embeddings: int) -> Ropes:
 class Family:
     """A family: how to read its traits, and its defaults for keys that all families have.
 
-    `num_kv_heads` and `head_dim` are what an absent key means; None derives it (as many as heads;
-    hidden size by heads). `activation_key` is where the gates' activation stands, in the names of
-    `activations`; `intermediate_key` where the size of an MLP, or of one expert. `quantizations`
-    are the methods by which its weights may have been rounded.
+    `num_kv_heads`, `head_dim` and `dtype` are what an absent key means; None derives it (as many as
+    heads; hidden size by heads). `activation_key` is where the gates' activation stands, in the
+    names of `activations`; `intermediate_key` where the size of an MLP, or of one expert.
+    `quantizations` are the methods by which its weights may have been rounded.
     """
 
     read: Callable[[ConfigFile, int], Traits]
@@ -100,6 +100,7 @@ class Family:
     intermediate_key: str = "intermediate_size"
     read_ropes: Callable[[ConfigFile, int], Ropes] = one_rope
     quantizations: frozenset[str] = frozenset()
+    dtype: str = "float32"
 
 
 def checked_routing(

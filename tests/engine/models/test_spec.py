@@ -243,6 +243,7 @@ def test_refuses_gpt_oss_by_name(overrides: dict[str, Any], named: str, tmp_path
 
 def test_gpt_oss_has_windows_and_sinks(tmp_path: Path) -> None:
     absent = ("sliding_window", "head_dim", "num_key_value_heads", "rope_theta", "attention_bias")
+    absent += ("torch_dtype",)
     path = tmp_path / "config.json"
     config = tiny_config("gpt_oss", num_hidden_layers=3, num_attention_heads=8)
     path.write_text(json.dumps({key: config[key] for key in config.keys() - set(absent)}))
@@ -250,6 +251,7 @@ def test_gpt_oss_has_windows_and_sinks(tmp_path: Path) -> None:
     assert spec.layer_windows == (128, None, 128) and spec.sinks and spec.output_bias
     assert (spec.head_dim, spec.num_kv_heads, spec.rope.theta) == (64, 8, 150_000.0)
     assert spec.activation == "clamped" and not spec.rope.truncate
+    assert spec.dtype == torch.bfloat16
 
 
 def test_a_token_meets_only_its_own_experts(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from engine.dependent_launch import chained, follow, lead
+from engine.models.layer_weights import Projection
 from engine.models.triton_linear import Tile, summed
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
@@ -57,13 +58,14 @@ def sort_by_expert(chosen: Tensor, experts: int, tile: Tile) -> Sorted:
     return Sorted(pairs, starts, torch.cat((bounds[:1], tiles.cumsum(0))), tile)
 
 
-def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, by: Sorted, per_row: int) -> Tensor:
+def multiply(x: Tensor, projections: Projection, by: Sorted, per_row: int) -> Tensor:
     """Each pair's row by its expert's weight: `[pairs, out]`, in the order of pairs.
 
     Args:
         x: `[pairs / per_row, in]`: one row for so many pairs, one after the other.
-        weight: `[experts, out, in]`; bias: `[experts, out]` or None. All contiguous.
+        projections: weight `[experts, out, in]`, bias `[experts, out]` or None. All contiguous.
     """
+    weight, bias = projections.weight, projections.bias
     experts, columns, depth = weight.shape
     pairs, tile = len(by.pairs), by.tile
     out = x.new_empty(pairs, columns)

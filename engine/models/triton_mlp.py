@@ -78,8 +78,8 @@ class ExpertMlp:
         weights, chosen = route(self._router(y), self._routing)
         tile = choose_tile(chosen.numel(), count, x.dtype, batch_invariant=self._batch_invariant)
         by_expert = sort_by_expert(chosen, count, tile)
-        inner = gated(multiply(y, *self._gate_up, by_expert, per_token), self._activation)
-        return combine(multiply(inner, *self._down, by_expert, 1), weights, residual)
+        inner = gated(multiply(y, self._gate_up, by_expert, per_token), self._activation)
+        return combine(multiply(inner, self._down, by_expert, 1), weights, residual)
 
 
 def _joined(gate: Projection, up: Projection) -> Projection:

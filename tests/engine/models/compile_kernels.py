@@ -9,6 +9,7 @@ import torch
 
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.activation import Activation
+from engine.models.layer_weights import Projection
 from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
@@ -47,8 +48,8 @@ def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
         chosen = torch.zeros(tokens, 2, dtype=torch.int64)
         tile = choose_tile(2 * tokens, 4, dtype, batch_invariant=batch_invariant)
         by_expert = sort_by_expert(chosen, 4, tile)
-        multiply(x, weight, None, by_expert, 2)
-        parts = multiply(x, weight, weight[..., 0].contiguous(), by_expert, 2)
+        multiply(x, Projection(weight, None), by_expert, 2)
+        parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, 2)
         combine(parts, torch.zeros(tokens, 2), None)
         combine(parts, torch.zeros(tokens, 2), parts[:tokens].contiguous())
 

@@ -92,7 +92,7 @@ def test_bfloat16_products_are_of_their_own_expert(tokens: int, batch_invariant:
     tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
     x = noise(tokens, HIDDEN, dtype=torch.bfloat16)
     weight = noise(experts, 33, HIDDEN, dtype=torch.bfloat16, seed=1)
-    got = multiply(x, weight, None, sort_by_expert(chosen, experts, tile), per_token)
+    got = multiply(x, Projection(weight, None), sort_by_expert(chosen, experts, tile), per_token)
     each = torch.einsum("toh,th->to", weight[chosen.flatten()].double(),
                         x.double().repeat_interleave(per_token, 0))  # fmt: skip
     torch.testing.assert_close(got.double(), each, atol=0.05, rtol=2**-8)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httpx
+import openai
 import pytest
 
 STARTUP_SECONDS = 60
@@ -109,3 +110,10 @@ def own_server() -> Iterator[Server]:
     yield running
     if running.process.poll() is None:
         stop_server(running)
+
+
+@pytest.fixture(scope="session")
+def chat(live_server: str) -> Iterator[openai.OpenAI]:
+    """The official SDK, closed in the end: a socket left open warns whenever it is found."""
+    with openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0) as sdk:
+        yield sdk

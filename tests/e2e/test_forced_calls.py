@@ -35,11 +35,6 @@ SEEDS = range(100)
 
 
 @pytest.fixture(scope="module")
-def chat(live_server: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0)
-
-
-@pytest.fixture(scope="module")
 def gemini(live_server: str) -> genai.Client:
     return genai.Client(api_key="none", http_options={"base_url": live_server})
 

@@ -29,8 +29,8 @@ MODEL = "diglot-mini"
 
 
 @pytest.fixture(scope="module")
-def sdk(live_server: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0)
+def sdk(chat: openai.OpenAI) -> openai.OpenAI:
+    return chat
 
 
 def test_f65_create_retrieve_list_delete(sdk: openai.OpenAI) -> None:

@@ -14,11 +14,6 @@ GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 24}
 
 
 @pytest.fixture
-def chat(live_server: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0)
-
-
-@pytest.fixture
 def gemini(live_server: str) -> genai.Client:
     return genai.Client(api_key="none", http_options=types.HttpOptions(base_url=live_server))
 

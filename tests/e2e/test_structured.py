@@ -52,11 +52,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-def chat(live_server: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0)
-
-
 def model_name(chat: openai.OpenAI) -> str:
     return chat.models.list().data[0].id
 

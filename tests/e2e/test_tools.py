@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import openai
-import pytest
 
 WEATHER: Any = {
     "type": "function",
@@ -21,11 +20,6 @@ WEATHER: Any = {
     },
 }
 QUESTION: Any = {"role": "user", "content": "What is the weather in Paris?"}
-
-
-@pytest.fixture
-def chat(live_server: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0)
 
 
 def ask(chat: openai.OpenAI, messages: list[Any], **fields: Any) -> Any:

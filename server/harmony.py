@@ -28,8 +28,8 @@ FUNCTIONS = "functions."
 """Before the name of a function of the caller's."""
 
 _OPENINGS = (START, CHANNEL, CONSTRAIN, "to=")
-_END = re.compile(r"<\|(?:end|call|return|start)\|>")
-_MARK_BEGUN = re.compile(r"<(?:\|(?:[a-z]{0,6}\|?)?)?")
+_ENDS = (END, CALL, RETURN, START)
+"""Of a message: the last belongs to the next header."""
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 _RECIPIENT = re.compile(r"\bto=([^\s<]+)")
 
@@ -95,16 +95,14 @@ class HarmonyReader:
         return _State.REASONING if thought else _State.WORDS
 
     def _body(self, last: bool) -> bool:
-        end = _END.search(self._buffer)
-        held = 0 if end or last else _held(self._buffer)
-        self._say(self._take(end.start() if end else len(self._buffer) - held))
+        text, end, _ = split_at(self._buffer, *_ENDS)
+        self._say(self._take(len(self._buffer) if last and not end else len(text)))
         if end and self._state is _State.ARGUMENTS:
             self._close(empty=self._begins)
-        if end is None or self._state is _State.DONE:
+        if not end or self._state is _State.DONE:
             return False
         self._state = _State.HEADER
-        if end[0] != START:  # which belongs to the next header
-            self._take(len(end[0]))
+        self._take(0 if end == START else len(end))
         return True
 
     def _say(self, text: str) -> None:
@@ -153,9 +151,3 @@ def _may_open(begin: str, *, last: bool) -> bool:
     if begin.startswith(_OPENINGS):
         return True
     return not last and any(opening.startswith(begin) for opening in _OPENINGS)
-
-
-def _held(text: str) -> int:
-    """Length of the end of the text that may become a mark."""
-    place = text.rfind("<")
-    return len(text) - place if place >= 0 and _MARK_BEGUN.fullmatch(text, place) else 0

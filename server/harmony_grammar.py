@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from engine import Grammar
 from server import harmony
-from server.tool_grammar import answer_rule, arguments_schema, quoted
+from server.tool_grammar import answer_rule, arguments_schema, marked, quoted
 from server.tools import Tool, ToolUse
 
 _NOTES = """start: (note next)* last
@@ -51,14 +51,10 @@ def harmony_grammar(
     rules += [f"call_{i}: {_call(tool)}\n" for i, tool in enumerate(use.callable)]
     calls = [f"call_{i}" for i in range(len(use.callable))]
     rules.append("last: " + " | ".join(calls if use.required else ["final", *calls]) + "\n")
-    rules += [f"{name}: {_mark(mark, token_ids)}\n" for name, mark in _MARKS.items()]
+    rules += [f"{name}: {marked(mark, token_ids.get(mark))}\n" for name, mark in _MARKS.items()]
     lazy = "" if harmony.END in token_ids else "[lazy]"  # else the text would take the mark in
-    rules.append(f"body{lazy}: TEXT {_mark(harmony.END, token_ids)}\n")
+    rules.append(f"body{lazy}: TEXT {marked(harmony.END, token_ids.get(harmony.END))}\n")
     return Grammar("lark", "".join(rules))
-
-
-def _mark(mark: str, token_ids: Mapping[str, int]) -> str:
-    return f"<[{token_ids[mark]}]>" if mark in token_ids else quoted(mark)
 
 
 def _call(tool: Tool) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from engine import Engine, Grammar, SamplingParams, TextPrompt, UnsupportedParameter
+from engine import Engine, Grammar, SamplingParams, UnsupportedParameter
 from server import harmony
 from server.harmony_grammar import harmony_grammar
+from server.marks import mark_id
 from server.tool_grammar import UncombinableGrammar, fields_by_line
 from server.tools import ToolUse
 
@@ -48,17 +49,14 @@ class HarmonyPlan(msgspec.Struct, frozen=True):
 
     def reader(self) -> harmony.HarmonyReader:
         """See `AnswerPlan`."""
-        names = {tool.name for tool in self.use.callable}
-        return harmony.HarmonyReader(names, parallel=self.use.parallel, inside=self.inside)
+        use = self.use
+        return harmony.HarmonyReader(use.names, parallel=use.parallel, inside=self.inside)
 
 
 def harmony_plan(engine: Engine, use: ToolUse, prompt: tuple[int, ...]) -> HarmonyPlan:
     """The plan for a prompt."""
-    token_ids: dict[str, int] = {}
-    for mark in harmony.MARKS:
-        ids = engine.encode(TextPrompt(mark, add_special_tokens=False))
-        if len(ids) == 1 and engine.is_special(ids[0]):
-            token_ids[mark] = ids[0]
+    ids = ((mark, mark_id(engine, mark)) for mark in harmony.MARKS)
+    token_ids = {mark: token_id for mark, token_id in ids if token_id is not None}
     marks = set(token_ids.values())
     last = next((token_id for token_id in reversed(prompt) if token_id in marks), None)
     inside = last is not None and last == token_ids.get(harmony.MESSAGE)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 
-def split_at(text: str, mark: str) -> tuple[str, str, str]:
-    """What is before the mark, the mark, and what is after it.
+def split_at(text: str, *marks: str) -> tuple[str, str, str]:
+    """What is before the first of the marks, that mark, and what is after it.
 
-    Without the mark: what cannot belong to it, nothing, and the end that may still become it.
+    Without a mark: what cannot belong to one, nothing, and the end that may still become one.
     """
-    before, found, after = text.partition(mark)
+    found = [(place, mark) for mark in marks if (place := text.find(mark)) >= 0]
     if found:
-        return before, found, after
-    held = _partial(text, mark)
+        place, mark = min(found)
+        return text[:place], mark, text[place + len(mark) :]
+    held = max(_partial(text, mark) for mark in marks)
     return text[: len(text) - held], "", text[len(text) - held :]
 
 

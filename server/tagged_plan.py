@@ -15,10 +15,10 @@ from engine import (
     Grammar,
     ModelCard,
     SamplingParams,
-    TextPrompt,
     UnsupportedParameter,
 )
 from server.answer import Event, Words
+from server.marks import mark_id
 from server.reasoning import CLOSE, ReasoningParser, Thinking, thinking_after
 from server.tool_calls import ToolCallParser
 from server.tool_formats import FORMATS, ToolFormat
@@ -88,7 +88,6 @@ class TaggedReader:
         self._reasoning = ReasoningParser(plan.thinking)
         self._calls: ToolCallParser | None = None
         self._position = 0  # characters that came in
-        self._spoken = False
 
     def feed(self, text: str, *, last: bool) -> Iterable[Event]:
         """Take the next piece of text."""
@@ -105,8 +104,9 @@ class TaggedReader:
             if not text:
                 return []
             use = self._plan.use
-            names = {tool.name for tool in use.callable}
-            self._calls = ToolCallParser(self._plan.form, names, parallel=use.parallel, start=start)
+            self._calls = ToolCallParser(
+                self._plan.form, use.names, parallel=use.parallel, start=start
+            )
         return self._calls.feed(text, last=last)
 
 
@@ -123,12 +123,4 @@ def tagged_plan(
     if form is None:
         reason = "is not supported: the model's chat template has no tool calls known here."
         raise UnsupportedParameter("tools", reason)
-    return TaggedPlan(form, use, thinking, _marker_id(engine, form))
-
-
-def _marker_id(engine: Engine, form: ToolFormat) -> int | None:
-    """The id of the opening mark, if that is a control token."""
-    if not form.opening:
-        return None
-    ids = engine.encode(TextPrompt(form.opening, add_special_tokens=False))
-    return ids[0] if len(ids) == 1 and engine.is_special(ids[0]) else None
+    return TaggedPlan(form, use, thinking, mark_id(engine, form.opening) if form.opening else None)

@@ -48,7 +48,7 @@ def calls_grammar(
     parallel = use.parallel and form.parallel
     rules = [f"call_{i}: {_call(form, tool)}\n" for i, tool in enumerate(use.callable)]
     rules.append("call: " + " | ".join(f"call_{i}" for i in range(len(rules))) + "\n")
-    mark = quoted(form.opening) if marker_id is None else f"<[{marker_id}]>"
+    mark = marked(form.opening, marker_id)
     rules += _marked(form, parallel)
     many = ' ("\\n" calls)*' if parallel and not form.is_list else ""
     if use.required:
@@ -116,6 +116,11 @@ def answer_rule(grammar: Grammar) -> str:
             return f"/{escaped}/"
         case _:
             raise UncombinableGrammar
+
+
+def marked(mark: str, token_id: int | None) -> str:
+    """The mark as Lark has it, by its id where it is a control token."""
+    return quoted(mark) if token_id is None else f"<[{token_id}]>"
 
 
 def quoted(text: str) -> str:

@@ -71,6 +71,11 @@ class ToolUse(msgspec.Struct, frozen=True):
         """Where in the request the schemas of the callable tools stand."""
         return self.callable[0].field if len(self.callable) == 1 else "tools"
 
+    @property
+    def names(self) -> set[str]:
+        """Of the tools that may be called."""
+        return {tool.name for tool in self.callable}
+
     def is_custom(self, name: str) -> bool:
         """Whether the tool of this name takes a text."""
         return any(tool.custom for tool in self.callable if tool.name == name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -18,6 +20,22 @@ class Projection(NamedTuple):
     weight: Tensor
     bias: Tensor | None
     scales: Tensor | None = None
+
+
+def together(
+    parts: Sequence[Projection], join: Callable[[list[Tensor]], Tensor] = torch.cat
+) -> Projection:
+    """One projection of several, all with a bias or none, all with scales or none."""
+
+    def joined(tensors: Iterable[Tensor | None]) -> Tensor | None:
+        present = [tensor for tensor in tensors if tensor is not None]
+        return join(present) if present else None
+
+    return Projection(
+        join([part.weight for part in parts]),
+        joined(part.bias for part in parts),
+        joined(part.scales for part in parts),
+    )
 
 
 @dataclass(frozen=True, slots=True)

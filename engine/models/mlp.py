@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.models.activation import CLAMP, CLAMPED_SLOPE, Activation
-from engine.models.linear import Linear, activate
+from engine.models.linear import Linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +33,12 @@ class GatedMlp:
 
     def _gated(self, y: Tensor) -> Tensor:
         if self.activation == "clamped":
-            return through_gate(self.gate(y), self.up(y), self.activation)
+            return clamped(self.gate(y), self.up(y))
         return self.up.times(y, self.gate.activated(y, self.activation))
 
 
-def through_gate(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
-    """Values times activated gates, by plain torch: see `engine.models.activation`."""
-    if activation != "clamped":
-        return activate(gate, activation) * up
+def clamped(gate: Tensor, up: Tensor) -> Tensor:
+    """Bounded values through bounded gates."""
     # Of numbers that do not lie side by side torch takes one at a time, never a vector of them and
     # then a rest, by another exponential: so a row's bits do not tell its place.
     gate, up = torch.stack((gate, up), dim=-1).unbind(-1)

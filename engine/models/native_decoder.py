@@ -12,7 +12,7 @@ from engine.attention.backend import StepAttention
 from engine.attention.native import NativeStepAttention
 from engine.attention.soft_cap import soft_cap_
 from engine.models.activation import Activation
-from engine.models.layer_weights import GatedWeights, LayerWeights, Projection
+from engine.models.layer_weights import GatedWeights, LayerWeights, together
 from engine.models.layers import rounded
 from engine.models.spec import ModelSpec
 from engine.native.kernels import DTYPES, LANES, Expert, Kernels, Layer, Linear, Model, Routing
@@ -30,7 +30,7 @@ def can_decode(spec: ModelSpec, dtype: torch.dtype) -> bool:
 
 class _PackedMlp:
     def __init__(self, weights: GatedWeights, *, int8: bool) -> None:
-        self._gate_up = PackedWeights(*_joined(weights.gate, weights.up), int8=int8)
+        self._gate_up = PackedWeights(*together((weights.gate, weights.up), in_turn), int8=int8)
         self._down = PackedWeights(*weights.down, int8=int8)
         self.c_mlp = Expert(self._gate_up.linear, self._down.linear)
 
@@ -129,11 +129,3 @@ def _routing(spec: ModelSpec) -> Routing:
 
 def _pointer(tensor: Tensor | None) -> int | None:
     return None if tensor is None else tensor.data_ptr()
-
-
-def _joined(gate: Projection, up: Projection) -> Projection:
-    bias, scales = (
-        None if first is None or second is None else in_turn(first, second)
-        for first, second in ((gate.bias, up.bias), (gate.scales, up.scales))
-    )
-    return Projection(in_turn(gate.weight, up.weight), bias, scales)

@@ -84,11 +84,7 @@ def multiply(x: Tensor, projections: Projection, by: Sorted, per_row: int) -> Te
         EXPERTS=experts,
         EXPERTS_PADDED=triton.next_power_of_2(experts),
         HAS_BIAS=bias is not None,
-        ROWS=tile.rows,
-        COLUMNS=tile.columns,
-        DEPTH=tile.depth,
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
+        **tile.options,
     )
     return out
 

@@ -27,6 +27,12 @@ class Tile(NamedTuple):
     num_warps: int
     num_stages: int
 
+    @property
+    def options(self) -> dict[str, int]:
+        """What kernels are launched with."""
+        sizes = {"ROWS": self.rows, "COLUMNS": self.columns, "DEPTH": self.depth}
+        return {**sizes, "num_warps": self.num_warps, "num_stages": self.num_stages}
+
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32, which no tensor core multiplies as it is
 _NARROW = Tile(64, 32, 128, 4, 5)
@@ -129,10 +135,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None 
         depth,
         HAS_BIAS=bias is not None,
         ADDS=added is not None,
-        ROWS=tile.rows,
-        COLUMNS=tile.columns,
-        DEPTH=tile.depth,
-        num_warps=tile.num_warps,
-        num_stages=tile.num_stages,
+        **tile.options,
     )
     return out

@@ -11,7 +11,7 @@ from torch import Tensor
 from engine.errors import ModelLoadError
 from engine.models.activation import Activation
 from engine.models.families.traits import Routing
-from engine.models.layer_weights import ExpertWeights, GatedWeights, Projection
+from engine.models.layer_weights import ExpertWeights, GatedWeights, together
 from engine.models.moe import route
 from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
 from engine.models.triton_layers import gated, rms_norm
@@ -32,7 +32,7 @@ class GatedMlp:
         fp8: bool,
     ) -> None:
         """See `make_product`."""
-        both = _joined(weights.gate, weights.up)
+        both = together((weights.gate, weights.up))
         self._gate_up = make_product(both, batch_invariant=batch_invariant, fp8=fp8)
         self._down = make_product(weights.down, batch_invariant=batch_invariant, fp8=fp8)
         self._norm = norm
@@ -64,8 +64,9 @@ class ExpertMlp:
         if fp8:
             raise ModelLoadError("--quantization fp8 is not offered for models with experts.")
         self._router = make_product(weights.router, batch_invariant=batch_invariant, fp8=False)
-        self._gate_up = _stacked([_joined(one.gate, one.up) for one in weights.experts])
-        self._down = _stacked([one.down for one in weights.experts])
+        both = [together((one.gate, one.up)) for one in weights.experts]
+        self._gate_up = together(both, torch.stack)
+        self._down = together([one.down for one in weights.experts], torch.stack)
         self._norm = norm
         self._routing = routing
         self._activation: Activation = activation
@@ -80,14 +81,3 @@ class ExpertMlp:
         by_expert = sort_by_expert(chosen, count, tile)
         inner = gated(multiply(y, self._gate_up, by_expert, per_token), self._activation)
         return combine(multiply(inner, self._down, by_expert, 1), weights, residual)
-
-
-def _joined(gate: Projection, up: Projection) -> Projection:
-    biases = [bias for bias in (gate.bias, up.bias) if bias is not None]
-    return Projection(torch.cat((gate.weight, up.weight)), torch.cat(biases) if biases else None)
-
-
-def _stacked(parts: list[Projection]) -> Projection:
-    biases = [part.bias for part in parts if part.bias is not None]
-    weight = torch.stack([part.weight for part in parts])
-    return Projection(weight, torch.stack(biases) if biases else None)

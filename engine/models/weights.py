@@ -19,7 +19,13 @@ from engine.models.checkpoint import Checkpoint
 from engine.models.decoder import Decoder, DecoderLayer
 from engine.models.expert_weights import FusedExperts
 from engine.models.families.traits import Routing
-from engine.models.layer_weights import ExpertWeights, GatedWeights, LayerWeights, Projection
+from engine.models.layer_weights import (
+    ExpertWeights,
+    GatedWeights,
+    LayerWeights,
+    Projection,
+    together,
+)
 from engine.models.layers import LayerRotations, RMSNorm
 from engine.models.linear import make_linear
 from engine.models.native_decoder import NativeDecoder, NativeLayer
@@ -187,11 +193,8 @@ class WeightsReader:
         return stored.to(self.device, torch.float32) + self.spec.gain_offset
 
     def _gated(self, prefix: str) -> GatedWeights:
-        hidden, wide, biased = (
-            self.spec.hidden_size,
-            self.spec.intermediate_size,
-            self.spec.mlp_bias,
-        )
+        spec = self.spec
+        hidden, wide, biased = spec.hidden_size, spec.intermediate_size, spec.mlp_bias
         return GatedWeights(
             gate=self._projection(f"{prefix}gate_proj", wide, hidden, biased=biased),
             up=self._projection(f"{prefix}up_proj", wide, hidden, biased=biased),
@@ -234,9 +237,7 @@ class WeightsReader:
             self._projection(f"{prefix}{part}", size, spec.hidden_size, biased=spec.qkv_bias)
             for part, size in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys))
         ]
-        biases = [part.bias for part in parts if part.bias is not None]
-        weight = torch.cat([part.weight for part in parts])
-        return Projection(weight, torch.cat(biases) if biases else None)
+        return together(parts)
 
     def _qk_norm(self, prefix: str) -> Tensor:
         spec = self.spec

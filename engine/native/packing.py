@@ -7,6 +7,7 @@ a pair of bfloat16 of each column at a time. Knows nothing of what the weights a
 from __future__ import annotations
 
 import mmap
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +15,6 @@ from torch.nn import functional
 
 from engine.native.kernels import DTYPES, LANES, Linear
 
-FOUR_BIT_BLOCK = 32
-"""Weights of four bits that share a scale."""
 _LARGE_PAGE = 2**21
 
 
@@ -42,7 +41,7 @@ class PackedWeights:
         out, spare = len(weight), -len(weight) % LANES
         scale = None
         if scales is not None:
-            into = scales.shape[1] * FOUR_BIT_BLOCK
+            into = 2 * weight[0].numel()
             units = _four_bit_units(weight, scales, spare)
         else:
             into, step = weight.shape[1], 4 // weight.dtype.itemsize
@@ -102,10 +101,10 @@ def in_large_pages(values: Tensor) -> Tensor:
     return copy.copy_(values)
 
 
-def in_turn(first: Tensor, second: Tensor) -> Tensor:
-    """Units of two weights (or biases) of the same shape `[out, ...]` in turn, `[2 * out, ...]`.
+def in_turn(parts: Sequence[Tensor]) -> Tensor:
+    """Units of weights (or biases) of the same shape `[out, ...]` in turn, `[parts * out, ...]`.
 
     `out` is a multiple of 16.
     """
-    shape = (-1, LANES, *first.shape[1:])
-    return torch.stack((first.view(shape), second.view(shape)), 1).flatten(0, 2)
+    shape = (-1, LANES, *parts[0].shape[1:])
+    return torch.stack([part.view(shape) for part in parts], 1).flatten(0, 2)

@@ -76,14 +76,13 @@ def _add_sizes(writer: Any, config: dict[str, Any]) -> None:
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_vocab_size(config["vocab_size"])
     writer.add_tokenizer_model("none")
-    if "num_experts" in config:
-        writer.add_expert_count(config["num_experts"])
+    experts = config.get("num_experts", config.get("num_local_experts"))
+    if experts is not None:
+        wide = config.get("moe_intermediate_size", config["intermediate_size"])
+        writer.add_expert_count(experts)
         writer.add_expert_used_count(config["num_experts_per_tok"])
-        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
-    if "num_local_experts" in config:
-        writer.add_expert_count(config["num_local_experts"])
-        writer.add_expert_used_count(config["num_experts_per_tok"])
-        writer.add_expert_feed_forward_length(config["intermediate_size"])
+        writer.add_expert_feed_forward_length(wide)
+    if config["model_type"] == "gpt_oss":
         _add_yarn(writer, config["rope_scaling"])
         writer.add_sliding_window(config["sliding_window"])
 
@@ -115,10 +114,9 @@ def _add_fused_experts(writer: Any, file: Any, layer: int) -> None:
         halves = weights[..., :16] | weights[..., 16:] << 4
         whole = torch.cat((scales.unsqueeze(-1), halves), dim=-1).flatten(-2)
         for place, part in enumerate(parts):
-            _add_four_bits(
-                writer, f"blk.{layer}.ffn_{part}_exps.weight", whole[:, place :: len(parts)]
-            )
-            _add(writer, f"blk.{layer}.ffn_{part}_exps.bias", bias[:, place :: len(parts)], "")
+            target, outputs = f"blk.{layer}.ffn_{part}_exps", slice(place, None, len(parts))
+            _add_four_bits(writer, f"{target}.weight", whole[:, outputs])
+            _add(writer, f"{target}.bias", bias[:, outputs], "float32")
 
 
 def _add_four_bits(writer: Any, name: str, blocks: torch.Tensor) -> None:

@@ -33,6 +33,8 @@ FP8 = ("--quantization", "fp8", "--kv-cache-dtype", "fp8")
 LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
 EXPERTS = ("experts batch 1", "experts prompt 2048", "experts short 256")
+PEER = ("--peer", "--peer-limit", "30")
+GUESSING = ("qwen3-0.6b", "llama-3.1-8b")
 SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b", "qwen3-30b/4")
 PARTS: dict[str, tuple[int, list[str]]] = {
     "tests": (150, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
@@ -49,16 +51,7 @@ PARTS: dict[str, tuple[int, list[str]]] = {
     "small": (90, ["tests.bench.offline", "--rounds", "2", "--cases", *SMALL]),
     "experts": (
         120,
-        [
-            "tests.bench.offline",
-            "--rounds",
-            "1",
-            "--peer",
-            "--peer-limit",
-            "30",
-            "--cases",
-            *EXPERTS,
-        ],
+        ["tests.bench.offline", "--rounds", "1", *PEER, "--cases", *EXPERTS],
     ),
     "invariant": (
         60,
@@ -66,16 +59,7 @@ PARTS: dict[str, tuple[int, list[str]]] = {
     ),
     "guesses": (
         60,
-        [
-            "tests.bench.speculation",
-            "--device",
-            "cuda",
-            "--models",
-            "qwen3-0.6b",
-            "llama-3.1-8b",
-            "--rounds",
-            "2",
-        ],
+        ["tests.bench.speculation", "--device", "cuda", "--models", *GUESSING, "--rounds", "2"],
     ),
     "serving": (90, ["tests.bench.gpu_serving"]),
     "startup": (60, ["tests.bench.startup", "--models", "llama-3.1-8b", "--starts", "1"]),
@@ -83,7 +67,7 @@ PARTS: dict[str, tuple[int, list[str]]] = {
     "trace": (40, ["tests.bench.trace", "--controls"]),
     "peers": (
         120,
-        ["tests.bench.offline", "--rounds", "1", "--peer", "--peer-limit", "30", "--cases", *PEERS],
+        ["tests.bench.offline", "--rounds", "1", *PEER, "--cases", *PEERS],
     ),
 }
 """Seconds that a part may take, and the module that is run with its arguments."""

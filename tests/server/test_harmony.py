@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from server.answer import CallArguments, Reasoning, Words, collect
 from server.harmony import MARKS, HarmonyReader
+from tests.server.pieces import pieces_of
 
 ANALYSIS = "<|channel|>analysis<|message|>Hm, hm.<|end|><|start|>assistant"
 FINAL = "<|channel|>final<|message|>Yes."
@@ -110,9 +111,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join), st.data())
 def test_any_cut_gives_the_same(text: str, data: st.DataObject) -> None:
-    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=6).map(sorted))
-    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    assert read(*pieces) == read(text)
+    assert read(*pieces_of(text, data)) == read(text)
     assert read(*text, "") == read(text)
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.reasoning import ReasoningParser, Thinking, thinking_after
+from tests.server.pieces import pieces_of
 
 
 def read(*pieces: str, thinking: Thinking = Thinking.PERHAPS) -> tuple[str, str]:
@@ -50,7 +51,5 @@ PIECES = st.sampled_from(["<think>", "</think>", "<", "</th", " ", "\n", "word"]
 
 @given(st.lists(PIECES, max_size=8).map("".join), st.data())
 def test_any_cut_gives_the_same(text: str, data: st.DataObject) -> None:
-    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=6).map(sorted))
-    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    assert read(*pieces) == read(text)
+    assert read(*pieces_of(text, data)) == read(text)
     assert read(*text, "") == read(text)

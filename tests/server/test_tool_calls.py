@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from server.answer import Answer, Call, CallArguments, CallOpened, Event, Words, collect
 from server.tool_calls import ToolCallParser
 from server.tool_formats import FORMATS
+from tests.server.pieces import pieces_of
 
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": [1, "}"]}}\n</tool_call>'
 F = Call("f", '{"a": [1, "}"]}', complete=True)
@@ -107,9 +108,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=8).map("".join), st.data())
 def test_any_cut_gives_the_same(text: str, data: st.DataObject) -> None:
-    cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=6).map(sorted))
-    pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-    assert parse(*pieces) == parse(text)
+    assert parse(*pieces_of(text, data)) == parse(text)
     assert parse(*text) == parse(text)
 
 

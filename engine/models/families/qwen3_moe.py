@@ -7,7 +7,7 @@ from dataclasses import replace
 from engine.errors import ModelLoadError
 from engine.models.config_file import ConfigFile
 from engine.models.families import qwen3
-from engine.models.families.traits import Family, Routing, Traits, checked_routing
+from engine.models.families.traits import Family, Traits, read_routing
 
 
 def read(config: ConfigFile, num_layers: int) -> Traits:
@@ -18,18 +18,8 @@ def read(config: ConfigFile, num_layers: int) -> Traits:
         )
     if config.ids("mlp_only_layers"):
         raise ModelLoadError(f"{config.source}: `mlp_only_layers` is not supported.")
-    return replace(qwen3.read(config, num_layers), routing=_routing(config))
-
-
-def _routing(config: ConfigFile) -> Routing:
-    # Both spellings are written, by versions of one library.
-    experts = config.size("num_experts", config.size("num_local_experts", 128))
-    return checked_routing(
-        config,
-        experts=experts,
-        per_token=config.size("num_experts_per_tok", 8),
-        normalized=config.get_or("norm_topk_prob", False),
-    )
+    routing = read_routing(config, per_token=8, normalized=config.get_or("norm_topk_prob", False))
+    return replace(qwen3.read(config, num_layers), routing=routing)
 
 
 FAMILY = Family(read, num_kv_heads=4, intermediate_key="moe_intermediate_size")

@@ -74,9 +74,9 @@ class Ropes(NamedTuple):
     windowed: RopeSpec
 
 
-def one_rope(config: ConfigFile, max_position_embeddings: int) -> Ropes:
-    """The same for all layers."""
-    rope = read_rope(config, max_position_embeddings)
+def one_rope(config: ConfigFile, max_position_embeddings: int, *, theta: float = 10_000.0) -> Ropes:
+    """The same for all layers; `theta` is what an absent one means."""
+    rope = read_rope(config, max_position_embeddings, theta=theta)
     return Ropes(rope, rope)
 
 
@@ -103,10 +103,15 @@ class Family:
     dtype: str = "float32"
 
 
-def checked_routing(
-    config: ConfigFile, *, experts: int, per_token: int, normalized: bool
-) -> Routing:
-    """Raises `ModelLoadError` where a token would take more experts than there are."""
+def read_routing(config: ConfigFile, *, per_token: int, normalized: bool) -> Routing:
+    """`per_token` is what an absent key means.
+
+    Raises:
+        ModelLoadError: a token would take more experts than there are.
+    """
+    # Both spellings are written, by versions of one library.
+    experts = config.size("num_experts", config.size("num_local_experts", 128))
+    per_token = config.size("num_experts_per_tok", per_token)
     if per_token > experts:
         raise ModelLoadError(
             f"{config.source}: `num_experts_per_tok` is {per_token}, of {experts} experts."
@@ -114,9 +119,9 @@ def checked_routing(
     return Routing(experts, per_token, normalized)
 
 
-def sliding_window(config: ConfigFile) -> int | None:
-    """`sliding_window` in tokens: null sees all; absent means 4096, as Hugging Face has it."""
-    return config.size("sliding_window", 4096) if not config.is_null("sliding_window") else None
+def sliding_window(config: ConfigFile, absent: int = 4096) -> int | None:
+    """`sliding_window` in tokens: null sees all; `absent` is what an absent key means."""
+    return config.size("sliding_window", absent) if not config.is_null("sliding_window") else None
 
 
 def mixed_windows(config: ConfigFile, num_layers: int) -> tuple[int | None, ...]:

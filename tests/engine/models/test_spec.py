@@ -202,43 +202,25 @@ def test_refuses_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("overrides", "named"),
+    ("family", "overrides", "named"),
     [
-        ({"layer_types": ["full_attention"]}, "layer_types"),
-        ({"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+        ("qwen3", {"layer_types": ["full_attention"]}, "layer_types"),
+        ("qwen3", {"layer_types": ["full_attention", "linear_attention"]}, "linear_attention"),
+        ("qwen3_moe", {"decoder_sparse_step": 2}, "decoder_sparse_step"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, "mlp_only_layers"),
+        ("qwen3_moe", {"num_experts_per_tok": 9}, "num_experts_per_tok"),
+        ("qwen3_moe", {"moe_intermediate_size": None}, "moe_intermediate_size"),
+        ("gpt_oss", {"swiglu_limit": 5.0}, "swiglu_limit"),
+        ("gpt_oss", {"hidden_act": "gelu_pytorch_tanh"}, "gelu_pytorch_tanh"),
+        ("gpt_oss", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
+        ("gpt_oss", {"quantization_config": {"quant_method": "gptq"}}, "gptq"),
     ],
 )
-def test_refuses_layers_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
+def test_refuses_by_name_what_a_family_may_ask_for(
+    family: Family, overrides: dict[str, Any], named: str, tmp_path: Path
+) -> None:
     with pytest.raises(ModelLoadError, match=named):
-        spec_of(tmp_path, "qwen3", **overrides)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "named"),
-    [
-        ({"decoder_sparse_step": 2}, "decoder_sparse_step"),
-        ({"mlp_only_layers": [0]}, "mlp_only_layers"),
-        ({"num_experts_per_tok": 9}, "num_experts_per_tok"),
-        ({"moe_intermediate_size": None}, "moe_intermediate_size"),
-    ],
-)
-def test_refuses_experts_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=named):
-        spec_of(tmp_path, "qwen3_moe", **overrides)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "named"),
-    [
-        ({"swiglu_limit": 5.0}, "swiglu_limit"),
-        ({"hidden_act": "gelu_pytorch_tanh"}, "gelu_pytorch_tanh"),
-        ({"num_experts_per_tok": 7}, "num_experts_per_tok"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
-    ],
-)
-def test_refuses_gpt_oss_by_name(overrides: dict[str, Any], named: str, tmp_path: Path) -> None:
-    with pytest.raises(ModelLoadError, match=named):
-        spec_of(tmp_path, "gpt_oss", **overrides)
+        spec_of(tmp_path, family, **overrides)
 
 
 def test_gpt_oss_has_windows_and_sinks(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from torch.nn import functional
 pytest.importorskip("triton")
 
 from engine.models.activation import Activation
-from engine.models.mlp import through_gate
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
+from tests.engine.models.gates import through_gate
 from tests.triton_interpreter import exact_numbers
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,8 +14,8 @@ from torch.nn import functional
 pytest.importorskip("triton")
 
 from engine.models.activation import Activation
-from engine.models.mlp import through_gate
 from engine.models.triton_thin import Norm, thin_gated, thin_product
+from tests.engine.models.gates import through_gate
 from tests.triton_interpreter import exact_numbers
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

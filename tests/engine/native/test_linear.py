@@ -84,7 +84,7 @@ def test_four_bits_are_exactly_the_weights_they_stand_for(
 
 def test_units_of_four_bits_in_turn(kernels: Kernels) -> None:
     first, second = four_bits(64, 32), four_bits(64, 32)
-    both = tuple(in_turn(a, b) for a, b in zip(first, second, strict=True))
+    both = tuple(in_turn((a, b)) for a, b in zip(first, second, strict=True))
     x = random(3, 64)
     packed = [PackedWeights(blocks, None, scales) for blocks, scales in (both, first, second)]
     got, left, right = (kernels.linear(one.linear, x) for one in packed)
@@ -117,6 +117,6 @@ def test_a_row_has_the_same_bits_alone_and_among_others(
 
 def test_units_in_turn() -> None:
     first, second = torch.arange(32), torch.arange(100, 132)
-    joined = in_turn(first, second)
+    joined = in_turn((first, second))
     assert torch.equal(joined[:16], first[:16]) and torch.equal(joined[16:32], second[:16])
     assert torch.equal(joined[32:48], first[16:]) and torch.equal(joined[48:], second[16:])

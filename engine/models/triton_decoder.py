@@ -125,7 +125,8 @@ def load_triton_decoder(
     `fp8` keeps eight bits of each weight of a layer's products. The output layer stays as it is: it
     is a small part of what is read, and what it rounds goes into the probabilities as they are.
     """
-    with open_weights(model_dir, spec, dtype, device) as reader:
+    four_bits = dtype == torch.bfloat16  # which the kernels widen them to
+    with open_weights(model_dir, spec, dtype, device, keeps_four_bits=four_bits) as reader:
         layers = [
             TritonLayer(one, spec, batch_invariant=batch_invariant, fp8=fp8)
             for one in reader.layers()

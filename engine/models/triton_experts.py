@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.dependent_launch import chained, follow, lead
 from engine.models.layer_weights import Projection
 from engine.models.triton_linear import Tile, summed
+from engine.models.triton_mxfp4 import BLOCK, summed_by_four_bits
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
 _FEW_ROWS = Tile(16, 64, 128, 4, 4)
@@ -63,27 +64,28 @@ def multiply(x: Tensor, projections: Projection, by: Sorted, per_row: int) -> Te
 
     Args:
         x: `[pairs / per_row, in]`: one row for so many pairs, one after the other.
-        projections: weight `[experts, out, in]`, bias `[experts, out]` or None. All contiguous.
+        projections: weight `[experts, out, in]`, bias `[experts, out]` or None. With scales `x` is
+            of bfloat16, and the weights have four bits. All contiguous.
     """
-    weight, bias = projections.weight, projections.bias
-    experts, columns, depth = weight.shape
+    weight, bias, scales = projections
+    experts, columns = weight.shape[:2]
     pairs, tile = len(by.pairs), by.tile
     out = x.new_empty(pairs, columns)
     most_tiles = min(pairs, pairs // tile.rows + experts)
     _expert_product[(triton.cdiv(columns, tile.columns), most_tiles)](
         x,
         weight,
-        x if bias is None else bias,
+        scales,
+        bias,
         by.pairs,
         by.starts,
         by.tile_starts,
         out,
         columns,
-        depth,
+        x.shape[1],
         PER_ROW=per_row,
         EXPERTS=experts,
         EXPERTS_PADDED=triton.next_power_of_2(experts),
-        HAS_BIAS=bias is not None,
         **tile.options,
     )
     return out
@@ -114,6 +116,7 @@ def combine(parts: Tensor, weights: Tensor, residual: Tensor | None) -> Tensor:
 def _expert_product(
     x,
     weight,
+    scales,
     bias,
     pairs,
     starts,
@@ -124,7 +127,6 @@ def _expert_product(
     PER_ROW: tl.constexpr,
     EXPERTS: tl.constexpr,
     EXPERTS_PADDED: tl.constexpr,
-    HAS_BIAS: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
@@ -145,9 +147,17 @@ def _expert_product(
     inner = tl.arange(0, DEPTH)
     matrix = expert.to(tl.int64) * num_columns + column
     from_x = x + (pair // PER_ROW)[:, None] * depth + inner[None, :]
-    from_weight = weight + matrix[None, :] * depth + inner[:, None]
-    total = summed(from_x, from_weight, is_row, is_column, depth, ROWS, COLUMNS, DEPTH)
-    if HAS_BIAS:
+    if scales is None:
+        from_weight = weight + matrix[None, :] * depth + inner[:, None]
+        total = summed(from_x, from_weight, is_row, is_column, depth, ROWS, COLUMNS, DEPTH)
+    else:
+        byte, block = tl.arange(0, DEPTH // 2), tl.arange(0, DEPTH // BLOCK)
+        from_weight = weight + matrix[None, :] * (depth // 2) + byte[:, None]
+        from_scale = scales + matrix[:, None] * (depth // BLOCK) + block[None, :]
+        total = summed_by_four_bits(
+            from_x, from_weight, from_scale, is_row, is_column, depth, ROWS, COLUMNS, DEPTH
+        )
+    if bias is not None:
         total += tl.load(bias + matrix, mask=is_column, other=0.0).to(tl.float32)[None, :]
     place = pair[:, None] * num_columns + column[None, :]
     tl.store(out + place, total, mask=is_row[:, None] & is_column[None, :])

@@ -33,9 +33,10 @@ FP8 = ("--quantization", "fp8", "--kv-cache-dtype", "fp8")
 LARGE = ("8b batch 1", "8b prefill 8k", "8b 1000 1000 256")
 PEERS = ("0.6b batch 1", "0.6b short 256")
 EXPERTS = ("experts batch 1", "experts prompt 2048", "experts short 256")
+FOUR_BITS = ("four bits batch 1", "four bits prompt 2048", "four bits short 256")
 PEER = ("--peer", "--peer-limit", "30")
 GUESSING = ("qwen3-0.6b", "llama-3.1-8b")
-SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b", "qwen3-30b/4")
+SHAPES = ("qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b", "qwen3-30b/4", "gpt-oss-20b/4")
 PARTS: dict[str, tuple[int, list[str]]] = {
     "tests": (150, ["pytest", "tests/engine", "-k", TESTS, "-q", "-W", "default", *SIDE_BY_SIDE]),
     "large": (150, ["tests.bench.offline", "--rounds", "1", "--cases", *LARGE]),
@@ -52,6 +53,10 @@ PARTS: dict[str, tuple[int, list[str]]] = {
     "experts": (
         120,
         ["tests.bench.offline", "--rounds", "1", *PEER, "--cases", *EXPERTS],
+    ),
+    "four bits": (
+        120,
+        ["tests.bench.offline", "--rounds", "1", *PEER, "--cases", *FOUR_BITS],
     ),
     "invariant": (
         60,

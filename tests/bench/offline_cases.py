@@ -65,6 +65,9 @@ CASES = {
     "experts batch 1": Case("qwen3-30b/4", 1, lambda _: (128, 128)),
     "experts prompt 2048": Case("qwen3-30b/4", 1, lambda _: (2048, 1)),
     "experts short 256": Case("qwen3-30b/4", 256, lambda draw: (draw.randint(64, 192), 64)),
+    "four bits batch 1": Case("gpt-oss-20b/4", 1, lambda _: (128, 128)),
+    "four bits prompt 2048": Case("gpt-oss-20b/4", 1, lambda _: (2048, 1)),
+    "four bits short 256": Case("gpt-oss-20b/4", 256, lambda draw: (draw.randint(64, 192), 64)),
     "8b batch 1": Case("llama-3.1-8b", 1, lambda _: (128, 128)),
     "8b prefill 8k": Case("llama-3.1-8b", 1, lambda _: (8192, 1)),
     "8b 1000 1000 256": Case("llama-3.1-8b", 256, lambda _: (1000, 1000)),
@@ -96,12 +99,12 @@ class Work:
 
 
 def work_of(spec: ModelSpec, requests: list[Submit], *, weight_size: float, kv_size: int) -> Work:
-    """`weight_size`, `kv_size`: bytes of a number. All requests are taken to decode side by side,
-    which takes as many steps as the longest answer has tokens after its first."""
+    """`weight_size`, `kv_size`: bytes of a number, but experts may come in four bits. All requests
+    are taken to decode side by side, which takes as many steps as the longest answer has tokens
+    after its first."""
     layers = spec.layer_weights
-    per_step = (
-        _weights_read(spec, len(requests)) * weight_size + spec.vocab_size * spec.hidden_size * 2
-    )
+    per_step = _bytes_read(spec, len(requests), weight_size)
+    per_step += spec.vocab_size * spec.hidden_size * 2
     per_key = 2 * spec.num_layers * spec.num_kv_heads * spec.head_dim * kv_size
     scores = 4 * spec.num_layers * spec.num_heads * spec.head_dim
     steps, keys, flops = 0, 0.0, 0.0
@@ -114,12 +117,17 @@ def work_of(spec: ModelSpec, requests: list[Submit], *, weight_size: float, kv_s
     return Work(steps, per_step * steps, keys * per_key, flops)
 
 
-def _weights_read(spec: ModelSpec, rows: int) -> float:
-    """Numbers in the matrices of all layers that a step of so many rows meets. Of experts that is
-    what is to be expected where every row takes any of them alike."""
+_FOUR_BITS = 17 / 32
+"""Bytes of a weight of four bits and its part of a scale."""
+
+
+def _bytes_read(spec: ModelSpec, rows: int, weight_size: float) -> float:
+    """Of the matrices of all layers, by a step of so many rows. Of experts that is what is to be
+    expected where every row takes any of them alike."""
     routing = spec.routing
     if routing is None:
-        return spec.layer_weights
+        return spec.layer_weights * weight_size
     one = 3 * spec.num_layers * spec.hidden_size * spec.intermediate_size
     met = routing.experts * (1 - (1 - routing.per_token / routing.experts) ** rows)
-    return spec.layer_weights + (met - routing.per_token) * one
+    expert_size = _FOUR_BITS if spec.expert_format == "mxfp4" else weight_size
+    return (spec.layer_weights - routing.per_token * one) * weight_size + met * one * expert_size

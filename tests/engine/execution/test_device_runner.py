@@ -4,7 +4,7 @@ tensors by Triton's interpreter. What it gives is what the CPU's engine gives.""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from engine.execution.device_runner import DeviceRunner
 from engine.execution.setup import resolve
 from engine.ipc import Submit
 from engine.models.triton_decoder import TritonDecoder
+from engine.models.weights import WeightsReader, open_weights
 from engine.sampling_params import Grammar, SamplingParams
 from tests.engine.laws import chosen_logprobs, make_config, make_core, run, sampled, tokens
 from tests.tiny_models import Family, make_tiny_model
@@ -92,6 +93,27 @@ def test_other_families_give_what_they_give_on_a_cpu(
     model = make_tiny_model(tmp_path, family)
     requests = [greedy("g", PROMPT[:50], 3), sampled("s", PROMPT[:9], seed=1, count=3)]
     assert_same(model, requests, batch_invariant=batch_invariant)
+
+
+@pytest.mark.skipif(ON_GPU, reason="a card may add in other orders")
+def test_weights_of_four_bits_give_what_their_expansion_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_tiny_model(tmp_path, "gpt_oss", quantization_config={"quant_method": "mxfp4"})
+    requests = [greedy("g", PROMPT[:50], 3, logprobs=1), sampled("s", PROMPT[:9], seed=1, count=3)]
+    kept = run(device_core(model, dtype="bfloat16"), requests)
+    read = []
+
+    def expanding(*args: Any, keeps_four_bits: bool) -> AbstractContextManager[WeightsReader]:
+        read.append(keeps_four_bits)
+        return open_weights(*args)
+
+    monkeypatch.setattr("engine.models.triton_decoder.open_weights", expanding)
+    expanded = run(device_core(model, dtype="bfloat16"), requests)
+    assert read == [True]
+    for request_id, outputs in kept.items():
+        assert tokens(outputs) == tokens(expanded[request_id])
+        assert chosen_logprobs(outputs) == chosen_logprobs(expanded[request_id])
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import torch
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.activation import Activation
 from engine.models.layer_weights import Projection
+from engine.models.mxfp4 import BLOCK
 from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
@@ -50,6 +51,9 @@ def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
         by_expert = sort_by_expert(chosen, 4, tile)
         multiply(x, Projection(weight, None), by_expert, 2)
         parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, 2)
+        if dtype == torch.bfloat16:
+            codes = torch.zeros(4, 128, 2, BLOCK // 2, dtype=torch.uint8)
+            multiply(x, Projection(codes, None, codes[..., 0].contiguous()), by_expert, 2)
         combine(parts, torch.zeros(tokens, 2), None)
         combine(parts, torch.zeros(tokens, 2), parts[:tokens].contiguous())
 

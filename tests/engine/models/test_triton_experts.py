@@ -16,6 +16,7 @@ from engine.models.layer_weights import ExpertWeights, GatedWeights, Projection
 from engine.models.linear import PlainLinear
 from engine.models.mlp import GatedMlp
 from engine.models.moe import ExpertMlp, route
+from engine.models.mxfp4 import BLOCK, expanded
 from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
 from engine.models.triton_mlp import ExpertMlp as TritonExpertMlp
 from engine.models.triton_thin import Norm
@@ -96,6 +97,34 @@ def test_bfloat16_products_are_of_their_own_expert(tokens: int, batch_invariant:
     each = torch.einsum("toh,th->to", weight[chosen.flatten()].double(),
                         x.double().repeat_interleave(per_token, 0))  # fmt: skip
     torch.testing.assert_close(got.double(), each, atol=0.05, rtol=2**-8)
+
+
+@pytest.mark.parametrize("batch_invariant", [False, True])
+@pytest.mark.parametrize("tokens", [1, 40])
+@pytest.mark.parametrize("depth", [32, 96, 256])
+def test_four_bits_give_what_their_expansion_gives(
+    depth: int, tokens: int, batch_invariant: bool
+) -> None:
+    """Though a tile reads beyond the last weight of a row; interpreted, bit for bit."""
+    experts, per_token, columns = 5, 2, 33
+    _, chosen = route(noise(tokens, experts, dtype=torch.float32), Routing(experts, 2, True))
+    tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
+    by_expert = sort_by_expert(chosen, experts, tile)
+    x = noise(tokens, depth, dtype=torch.bfloat16)
+    generator = torch.Generator(DEVICE).manual_seed(0)
+    shape = (experts, columns, depth // BLOCK)
+    blocks = torch.empty(*shape, BLOCK // 2, dtype=torch.uint8, device=DEVICE)
+    scales = torch.empty(shape, dtype=torch.uint8, device=DEVICE)
+    blocks.random_(256, generator=generator)
+    scales.random_(110, 140, generator=generator)
+    bias = noise(experts, columns, dtype=torch.bfloat16, seed=1)
+    wide = expanded(blocks, scales, torch.bfloat16)
+    want = multiply(x, Projection(wide, bias), by_expert, per_token)
+    got = multiply(x, Projection(blocks, bias, scales), by_expert, per_token)
+    assert want.isfinite().all()
+    # A card may take other instructions for the two, which add in other orders.
+    atol, rtol = (0.05, 2**-7) if x.is_cuda else (0, 0)
+    torch.testing.assert_close(got, want, atol=atol, rtol=rtol)
 
 
 def test_all_may_go_to_one_expert_and_rows_of_nan_stay_among_themselves() -> None:

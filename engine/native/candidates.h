@@ -40,7 +40,7 @@ struct Weights {
 inline Weights weights_of(const Floats& z, float most, int bits) {
   const Floats weights = exponential(larger(z - most, all(-100.0f)));
 #ifdef __AVX512DQ__
-  return __builtin_convertvector(weights * std::ldexp(1.0f, bits), Weights);
+  return __builtin_convertvector(weights * float(int64_t(1) << bits), Weights);
 #else  // no such instruction: the mantissa, shifted by what the exponent says
   Weights integers;
   int32_t parts[LANES];
@@ -61,6 +61,19 @@ inline uint32_t key_of(float z) {
   uint32_t bits;
   std::memcpy(&bits, &z, sizeof bits);
   return bits ^ (bits >> 31 ? 0xffffffffu : 0x80000000u);
+}
+
+inline float number_of(uint32_t key) {
+  const uint32_t bits = key >> 31 ? key ^ 0x80000000u : ~key;
+  float z;
+  std::memcpy(&z, &bits, sizeof z);
+  return z;
+}
+
+// Those of sixteen numbers that are at least `lowest`; in place of others -inf.
+inline Floats chosen(const Floats& z, float lowest) {
+  const Floats bound = all(lowest), none = all(NONE);
+  return by_parts([](auto z, auto bound, auto none) { return z >= bound ? z : none; }, z, bound, none);
 }
 
 // Tokens that may be kept, in the order of their ids: the first `count` of each array.

@@ -11,11 +11,12 @@
 
 #include <functional>
 
-#include "candidates.h"
+#include "depth_bins.h"
 
 namespace {
 
 constexpr float FAR = 60;                // below the largest logit: nothing weighs anything there
+constexpr int64_t FEW = 32;              // one token in so many: not more are looked at singly
 constexpr int64_t STRETCH = 16 * LANES;  // logits whose largest one and whose weight are kept
 
 // What rows are drawn by; arrays of one entry a row.
@@ -47,6 +48,7 @@ struct DrawSpace {
   std::vector<int64_t> weights;                // of each stretch
   Candidates candidates;
   Selection selection;
+  BinWeights bins;
 };
 
 // The logits of one row, divided by its temperature.
@@ -80,7 +82,10 @@ class LogitRow {
       const int64_t all = weigh_all(), wanted = share(all, top_p);
       // Tokens that are further below weigh less, all of them, than what may be left out.
       const float deepest = std::log(size_ / ((1 - top_p) * std::ldexp(all, -bits_)));
-      gather(deepest, [&] { return kept.total() >= wanted; });
+      if (!gather(deepest, size_ / FEW, [&] { return kept.total() >= wanted; })) {
+        hide_beyond(wanted, deepest, floor);
+        return draw_of_all(uniform);
+      }
       keep_mass(wanted);
     } else {
       collect(floor);
@@ -116,27 +121,38 @@ class LogitRow {
  private:
   int64_t stretches() const { return (size_ + STRETCH - 1) / STRETCH; }
 
+  // Calls f(id, logits) for sixteen tokens at a time of a stretch, `id` the first of them.
+  template <class F>
+  void over(int64_t s, const F& f) const {
+    for (int64_t id = s * STRETCH; id < std::min(size_, (s + 1) * STRETCH); id += LANES)
+      f(id, load_some(z_ + id, size_ - id));
+  }
+
+  // Room for a row of logits; the last sixteen are written whole.
+  float* room() {
+    if (int64_t(space_.scaled.size()) < size_ + LANES) space_.scaled.resize(size_ + LANES);
+    return space_.scaled.data();
+  }
+
   // Divides by the temperature and looks for the largest of each stretch and of all.
   void scale(float temperature) {
     const bool divides = temperature != 1;
-    if (divides && int64_t(space_.scaled.size()) < size_ + LANES)
-      space_.scaled.resize(size_ + LANES);  // the last sixteen are written whole
+    float* scaled = divides ? room() : nullptr;
     space_.tops.resize(stretches());
     most_ = NONE;
     for (int64_t s = 0; s < stretches(); ++s) {
       Floats top = all(NONE);
-      for (int64_t i = s * STRETCH; i < std::min(size_, (s + 1) * STRETCH); i += LANES) {
-        Floats some = load_some(z_ + i, size_ - i);
+      over(s, [&](int64_t id, Floats z) {
         if (divides) {
-          some = some / temperature;
-          store(&space_.scaled[i], some);
+          z = z / temperature;
+          store(scaled + id, z);
         }
-        top = larger(some, top);  // what is no number is never larger
-      }
+        top = larger(z, top);  // what is no number is never larger
+      });
       space_.tops[s] = largest(top);
       most_ = std::max(most_, space_.tops[s]);
     }
-    if (divides) z_ = space_.scaled.data();
+    if (divides) z_ = scaled;
   }
 
   // Weights of all stretches; returns their sum.
@@ -145,8 +161,7 @@ class LogitRow {
     int64_t total = 0;
     for (int64_t s = 0; s < stretches(); ++s) {
       Weights sums{};
-      for (int64_t i = s * STRETCH; i < std::min(size_, (s + 1) * STRETCH); i += LANES)
-        sums += weights_of(load_some(z_ + i, size_ - i), most_, bits_);
+      over(s, [&](int64_t, const Floats& z) { sums += weights_of(z, most_, bits_); });
       int64_t sum = 0;
       for (int lane = 0; lane < LANES; ++lane) sum += sums[lane];
       total += space_.weights[s] = sum;
@@ -160,8 +175,7 @@ class LogitRow {
     kept.clear(size_);
     for (int64_t s = 0; s < stretches(); ++s) {
       if (space_.tops[s] < floor) continue;
-      for (int64_t id = s * STRETCH; id < std::min(size_, (s + 1) * STRETCH); id += LANES)
-        kept.add(load_some(z_ + id, size_ - id), id, size_ - id, floor);
+      over(s, [&](int64_t id, const Floats& z) { kept.add(z, id, size_ - id, floor); });
     }
     kept.weigh(most_, bits_);
   }
@@ -174,15 +188,19 @@ class LogitRow {
     return tops[count - 1];
   }
 
-  // Collects further and further down until there are enough, as there should be at `deepest`.
+  // Collects further and further down until there are enough, as there should be at `deepest`. Gives
+  // up, and says so, where there are more than a few.
   template <class Enough>
-  void gather(float deepest, const Enough& enough) {
+  bool gather(float deepest, int64_t few, const Enough& enough) {
     for (float depth = 4; depth < deepest; depth *= 1.35f) {
       collect(most_ - depth);
-      if (enough()) return;
+      if (space_.candidates.count > few) return false;
+      if (enough()) return true;
     }
     collect(most_ - deepest);
+    if (space_.candidates.count > few) return false;
     if (!enough()) collect(NONE);
+    return true;
   }
 
   // The best of all.
@@ -192,7 +210,7 @@ class LogitRow {
     if (count <= stretches())
       collect(top_number(count));
     else
-      gather(FAR, [&] { return kept.count >= count; });
+      gather(FAR, size_, [&] { return kept.count >= count; });
     if (count >= kept.count) return;
     space_.selection.entries.clear();
     for (int64_t i = 0; i < kept.count; ++i) space_.selection.add(kept.logits[i], 1);
@@ -205,6 +223,51 @@ class LogitRow {
     for (int64_t i = 0; i < kept.count; ++i)
       if (kept.weights[i]) space_.selection.add(kept.logits[i], kept.weights[i]);
     keep_best(wanted);
+  }
+
+  // Leaves the best tokens that reach `wanted`, of which none is deeper, and of them those of at
+  // least `floor`; the others weigh nothing then.
+  void hide_beyond(int64_t wanted, float deepest, float floor) {
+    const DepthBins bins(most_, deepest);
+    add_up(bins);
+    select(bins, space_.bins.reach(wanted));
+    const Border border = space_.selection.best(wanted);
+    const float last = number_of(border.key), lowest = std::max(last, floor);
+    float* shown = room();
+    for (int64_t s = 0; s < stretches(); ++s)
+      over(s, [&](int64_t id, const Floats& z) { store(shown + id, chosen(z, lowest)); });
+    z_ = shown;
+    // Of equal ones, those with lower ids stay.
+    int64_t spare = space_.selection.entries.size() - border.ties;
+    for (int64_t id = size_; spare > 0 && id-- > 0;)
+      if (shown[id] == last) shown[id] = NONE, --spare;
+  }
+
+  // What all tokens weigh, by their bins.
+  void add_up(const DepthBins& bins) {
+    space_.bins.clear();
+    for (int64_t s = 0; s < stretches(); ++s)
+      if (bins.of(space_.tops[s]) == DepthBins::LAST)
+        space_.bins.sums[DepthBins::LAST] += space_.weights[s];
+      else
+        over(s, [&](int64_t, const Floats& z) {
+          space_.bins.add(bins, z, weights_of(z, most_, bits_));
+        });
+  }
+
+  // Those of one bin that weigh anything.
+  void select(const DepthBins& bins, int bin) {
+    Selection& selection = space_.selection;
+    selection.entries.clear();
+    for (int64_t s = 0; s < stretches(); ++s) {
+      if (bins.of(space_.tops[s]) > bin) continue;
+      over(s, [&](int64_t, const Floats& z) {
+        if (!bins.any_of(z, bin)) return;
+        const Weights weights = weights_of(z, most_, bits_);
+        for (int lane = 0; lane < LANES; ++lane)
+          if (weights[lane] && bins.of(z[lane]) == bin) selection.add(z[lane], weights[lane]);
+      });
+    }
   }
 
   // Of what is selected; of equal ones at the border, those with lower ids.

@@ -63,11 +63,17 @@ LOGITS = st.one_of(
 @needs_compiler
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(LOGITS, min_size=1, max_size=40), params(), st.integers(0, 2**32), st.integers(0, 40)
+    st.lists(LOGITS, min_size=1, max_size=40),
+    st.sampled_from([0, 1500]),
+    params(),
+    st.integers(0, 2**32),
+    st.integers(0, 40),
 )
 def test_whatever_the_logits_are(
-    logits: list[float], chosen: SamplingParams, seed: int, width: int
+    logits: list[float], far: int, chosen: SamplingParams, seed: int, width: int
 ) -> None:
+    """Few tokens among many `far` ones are found in another way than when they are most of all."""
+    logits = logits + [-70.0] * far
     library = built_library()
     assert library is not None
     kernels = Kernels(library)

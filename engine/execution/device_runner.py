@@ -32,6 +32,7 @@ from engine.sampling.logprob_table import DeviceLogprobs, read_table
 from engine.sampling.sampling_rows import SamplingRows
 from engine.sampling.triton_logprobs import score_rows
 from engine.sampling.triton_sampler import TritonSampler
+from engine.sampling.triton_warm_up import compile_common
 from engine.sampling.upload import upload
 from engine.scheduling.plan import ScheduledSequence, StepPlan, StepResult
 from engine.scheduling.sequence import Sequence
@@ -148,17 +149,24 @@ class DeviceRunner:
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Compile, and capture, what the first requests will need: a short prompt and small decode
-        steps, of padding only, and a greedy draw. Larger steps, and what other controls need, come
-        when they do."""
+        steps, of padding only, and draws by common controls. Larger steps, and what other controls
+        need, come when they do."""
         prompts = self._sizes.first_prompts if self._mixed.captures else []
         for size in prompts * 2:  # to run, then to be captured
             self._hidden(self._send(StepPlan(()), size), size)
         for number in [one for one in self._sizes.decodes if one <= _WARM] * 2:
-            size = StepSize(number)
-            layout = self._send(StepPlan(()), size)
-            logits, rows = self._decode_logits(layout, size), self._tables.rows(layout)
-            drawn = self._sampler.sample(logits, rows, [NO_ROW] * number)
-            self._tables.record(rows, drawn.token_ids)
+            self._draw_padding(number)
+        if self._device.type == "cuda":  # elsewhere nothing is compiled
+            compile_common(self._draw_padding(1))
+
+    def _draw_padding(self, number: int) -> Tensor:
+        """A greedy decode step of nobody's rows; gives its logits."""
+        size = StepSize(number)
+        layout = self._send(StepPlan(()), size)
+        logits, rows = self._decode_logits(layout, size), self._tables.rows(layout)
+        drawn = self._sampler.sample(logits, rows, [NO_ROW] * number)
+        self._tables.record(rows, drawn.token_ids)
+        return logits
 
     def _send(self, plan: StepPlan, size: StepSize) -> PacketLayout:
         layout, packet = self._packets.write(plan, size)

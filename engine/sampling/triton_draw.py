@@ -238,7 +238,7 @@ def draw_tokens(
     ties = torch.empty_like(sums)
     tokens = torch.empty(tiles.num_rows, dtype=torch.int64, device=device)
     border, room = (None, None) if borders is None else (borders.border, borders.room)
-    draws = bool(features & Feature.DRAW)
+    draws, counts = bool(features & Feature.DRAW), bool(features & Feature.PENALTIES)
     if draws:
         _sum_kernel[tiles.grid](
             z,
@@ -275,15 +275,15 @@ def draw_tokens(
         room,
         sums,
         ties,
-        rows.penalties.counts,
-        rows.penalties.seen_bits,
+        rows.penalties.counts if counts else None,
+        rows.penalties.seen_bits if counts else None,
         num_words(tiles.vocab_size),
         tokens,
         tiles.vocab_size,
         ONE=one,
         DRAW=draws,
         TRUNCATE=borders is not None,
-        COUNT=rows.penalties.counts is not None,
+        COUNT=counts,
         TILES=tiles.padded,
         TILE=tiles.tile,
         num_warps=8,

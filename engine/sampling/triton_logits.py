@@ -250,6 +250,9 @@ def shape_logits(
     greedy, nothing but the best tokens is written.
     """
     device = logits.device
+    # Tables exist once a row has needed them. A kernel is compiled for whether it is given one, so
+    # only those are given that the step needs.
+    penalizes, restricts = bool(features & Feature.PENALTIES), bool(features & Feature.ALLOWED_IDS)
     changes = legal is not None or bool(features & _CHANGING)
     store = changes and bool(features & Feature.DRAW)
     out = torch.empty(logits.shape, dtype=torch.float32, device=device) if store else logits
@@ -270,8 +273,8 @@ def shape_logits(
         rows.restricted,
         rows.temperature,
         rows.stride,
-        rows.penalties.counts,
-        rows.penalties.seen_bits,
+        rows.penalties.counts if penalizes else None,
+        rows.penalties.seen_bits if penalizes else None,
         rows.biases.ids,
         rows.biases.values,
         rows.biases.stride,
@@ -280,16 +283,16 @@ def shape_logits(
         None if legal is None else legal.row_of,
         None if legal is None else legal.bits,
         0 if legal is None else legal.bits.stride(0),
-        rows.allowed_bits,
+        rows.allowed_bits if restricts else None,
         num_words(tiles.vocab_size),
         best,
         token,
         tiles.vocab_size,
-        PENALTIES=bool(features & Feature.PENALTIES),
+        PENALTIES=penalizes,
         BIASES=bool(features & Feature.LOGIT_BIAS),
         BANS=bool(features & Feature.BANNED_ENDS),
         LEGAL=legal is not None,
-        ALLOWED=bool(features & Feature.ALLOWED_IDS),
+        ALLOWED=restricts,
         TEMPERATURE=bool(features & Feature.TEMPERATURE),
         STORE=store,
         TILE=tiles.tile,

@@ -19,7 +19,7 @@ _ID_BITS = tl.constexpr(32)
 _LOWEST = tl.constexpr(-(2**63))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["width"])
 def _best_kernel(
     logits_ptr, logits_stride, places_ptr, best_ptr, width, vocab_size, TILE: tl.constexpr
 ):

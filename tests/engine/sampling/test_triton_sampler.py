@@ -20,6 +20,7 @@ from engine.sampling.sampling_batch import SamplingRow
 from engine.sampling.tiles import Tiles
 from engine.sampling.triton_logits import shape_logits
 from engine.sampling.triton_sampler import DeviceTokens
+from engine.sampling.triton_warm_up import compile_common
 from engine.sampling_params import SamplingParams
 from engine.types import TokenLogprob
 from tests.engine.sampling.oracle import random_logits
@@ -217,6 +218,10 @@ def test_nothing_waits_for_the_device() -> None:
         for _ in range(3):
             twins.triton.sample(logits, ids, numbers, legal)
         torch.cuda.set_sync_debug_mode(mode)
+
+
+def test_common_controls_can_be_tried_before_there_are_rows() -> None:
+    compile_common(random_logits(1, VOCAB).to(DEVICE))
 
 
 def test_logits_must_fit_the_rows() -> None:

@@ -1,17 +1,21 @@
 """Steps as CUDA graphs: captured when a size occurs again, replayed from then on.
 
 A replay spares the host a launch for each kernel, which takes it longer than small steps take the
-card. Knows nothing of what a step computes.
+card. Where a card has no memory left for a graph, steps run without. Knows nothing of what a step
+computes.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from engine.execution.step_size import StepSize
+
+log = logging.getLogger(__name__)
 
 
 class StepGraphs:
@@ -20,6 +24,7 @@ class StepGraphs:
     def __init__(self, *, capture: bool) -> None:
         """`capture`: keep a graph of each size, all in one pool of memory."""
         self._pool = torch.cuda.graph_pool_handle() if capture else None
+        self._has_room = capture
         self._seen: set[StepSize] = set()
         self._graphs: dict[StepSize, tuple[torch.cuda.CUDAGraph, Tensor]] = {}
 
@@ -34,14 +39,22 @@ class StepGraphs:
         The first time it runs as it is, which compiles kernels and lets libraries make their
         handles; a size that does not come back costs no more.
         """
-        if not self.captures or size not in self._seen:
-            self._seen.add(size)
-            return forward()
+        if size in self._seen and size not in self._graphs and self._has_room:
+            self._capture(size, forward)
+        self._seen.add(size)
         if size not in self._graphs:
-            self._graphs[size] = self._captured(forward)
+            return forward()
         graph, result = self._graphs[size]
         graph.replay()
         return result
+
+    def _capture(self, size: StepSize, forward: Callable[[], Tensor]) -> None:
+        """Keep a graph of the size, or none of it and of any other from now on."""
+        try:
+            self._graphs[size] = self._captured(forward)
+        except torch.OutOfMemoryError:
+            log.warning("No memory is left for more CUDA graphs: some steps will take longer.")
+            self._has_room = False
 
     def _captured(self, forward: Callable[[], Tensor]) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         torch.cuda.synchronize()

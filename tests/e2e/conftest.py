@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import httpx
 import openai
 import pytest
+from google import genai
 
 STARTUP_SECONDS = 60
 
@@ -117,3 +118,9 @@ def chat(live_server: str) -> Iterator[openai.OpenAI]:
     """The official SDK, closed in the end: a socket left open warns whenever it is found."""
     with openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0) as sdk:
         yield sdk
+
+
+@pytest.fixture(scope="session")
+def gemini(live_server: str) -> Iterator[genai.Client]:
+    with genai.Client(api_key="none", http_options={"base_url": live_server}) as client:
+        yield client

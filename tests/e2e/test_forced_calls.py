@@ -34,11 +34,6 @@ TOOLS: Any = [{"type": "function", "function": f} for f in ({**FORECAST, "strict
 SEEDS = range(100)
 
 
-@pytest.fixture(scope="module")
-def gemini(live_server: str) -> genai.Client:
-    return genai.Client(api_key="none", http_options={"base_url": live_server})
-
-
 def ask(chat: openai.OpenAI, seed: int, **fields: Any) -> Any:
     return chat.chat.completions.create(
         model="diglot-mini",

@@ -13,11 +13,6 @@ PROMPT = "Tell me a short story about a dog."
 GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": 24}
 
 
-@pytest.fixture
-def gemini(live_server: str) -> genai.Client:
-    return genai.Client(api_key="none", http_options=types.HttpOptions(base_url=live_server))
-
-
 def model_name(chat: openai.OpenAI) -> str:
     return chat.models.list().data[0].id
 

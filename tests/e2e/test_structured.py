@@ -125,11 +125,6 @@ def test_a_broken_grammar_is_the_callers_fault(chat: openai.OpenAI, stream: bool
     assert caught.value.param == "guided_regex"
 
 
-@pytest.fixture
-def gemini(live_server: str) -> genai.Client:
-    return genai.Client(api_key="none", http_options=types.HttpOptions(base_url=live_server))
-
-
 def test_gemini_answers_fit_their_schema_in_its_order(gemini: genai.Client) -> None:
     schema: Any = {
         "type": "OBJECT",

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import openai
 import pytest
-from google import genai
 
 from tests.e2e.conformance.wire import Api
 from tests.e2e.conftest import start_server, stop_server
@@ -24,12 +23,6 @@ def api(live_server: str) -> Iterator[Api]:
 def sdk(live_server: str) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0) as sdk:
         yield sdk
-
-
-@pytest.fixture(scope="session")
-def gemini(live_server: str) -> Iterator[genai.Client]:
-    with genai.Client(api_key="none", http_options={"base_url": live_server}) as client:
-        yield client
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_a_product_with_all_that_is_fused_in(columns: int, depth: int, dtype: to
     assert_close(got, expected, depth)
 
 
-@pytest.mark.parametrize(("columns", "depth"), [(2, 4), *SIZES[1:]])
+@pytest.mark.parametrize(("columns", "depth"), [(2, 4), (3, 700), (3, 1540), *SIZES[1:]])
 def test_weights_of_eight_bits_have_a_scale_for_each_output(columns: int, depth: int) -> None:
     x = noise(1, depth, dtype=torch.bfloat16, seed=0)
     weight = noise(2 * columns, depth, dtype=torch.float32, seed=1).to(torch.float8_e4m3fn)

@@ -117,7 +117,8 @@ class DeviceRunner:
         self._device = device
         self._packets = PacketWriter(num_rows)
         self._sizes = sizes
-        self._decodes, self._mixed = StepGraphs(capture=capture), StepGraphs(capture=capture)
+        self._decodes = StepGraphs(capture=capture)
+        self._mixed = StepGraphs(capture=capture, beside=self._decodes)
         self._draft_rows = range(num_rows, num_rows + num_draft_rows)
         self._occupants: list[Sequence | None] = [None] * num_rows
         self._num_generated = [0] * num_rows  # as the sampler's rows have it

@@ -21,9 +21,12 @@ log = logging.getLogger(__name__)
 class StepGraphs:
     """Runs what only launches kernels, on tensors that stay where they are."""
 
-    def __init__(self, *, capture: bool) -> None:
-        """`capture`: keep a graph of each size, all in one pool of memory."""
-        self._pool = torch.cuda.graph_pool_handle() if capture else None
+    def __init__(self, *, capture: bool, beside: StepGraphs | None = None) -> None:
+        """`capture`: keep a graph of each size, all in one pool of memory, that of others which run
+        `beside` them, but never at the same time."""
+        self._pool = None
+        if capture:
+            self._pool = torch.cuda.graph_pool_handle() if beside is None else beside._pool
         self._has_room = capture
         self._seen: set[StepSize] = set()
         self._graphs: dict[StepSize, tuple[torch.cuda.CUDAGraph, Tensor]] = {}

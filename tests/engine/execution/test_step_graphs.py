@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ class Card:
 
     def __init__(self) -> None:
         self.forwards = self.replays = self.captures = 0
+        self.pools: list[int] = []
         self.is_full = False
 
     def forward(self) -> Tensor:
@@ -33,6 +35,7 @@ class Card:
     @contextmanager
     def graph(self, graph: Any, pool: Any) -> Iterator[None]:
         self.captures += 1
+        self.pools.append(pool)
         if self.is_full:
             raise torch.OutOfMemoryError
         yield
@@ -41,7 +44,7 @@ class Card:
 @pytest.fixture
 def card(monkeypatch: pytest.MonkeyPatch) -> Card:
     card = Card()
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", count().__next__)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: card)
     monkeypatch.setattr(torch.cuda, "graph", card.graph)
@@ -55,6 +58,14 @@ def test_a_size_is_captured_when_it_comes_back_and_then_replayed(card: Card) -> 
     assert (card.captures, card.replays) == (1, 3)
     graphs.run(LARGE, card.forward)
     assert card.captures == 1
+
+
+def test_memory_is_shared_but_no_results_of_equal_sizes(card: Card) -> None:
+    one = StepGraphs(capture=True)
+    other = StepGraphs(capture=True, beside=one)
+    results = [int(graphs.run(SMALL, card.forward)) for graphs in (one, other) for _ in range(3)]
+    assert results == [1, 2, 2, 3, 4, 4]
+    assert card.pools == [0, 0]
 
 
 def test_nothing_is_captured_unless_asked(card: Card) -> None:

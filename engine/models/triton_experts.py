@@ -1,16 +1,14 @@
 """A mixture of experts on a GPU: `engine.models.moe` says what is computed.
 
-Rows are sorted by expert on the device, and one kernel multiplies those of all experts, a tile of
-rows of one expert at a time. The host knows bounds only, so that a step can be captured in a graph;
-programs beyond the last tile end at once. Its speed has not been measured on a card yet.
+Rows come sorted by expert, and one kernel multiplies those of all experts, a tile of rows of one
+expert at a time. The host knows bounds only, so that a step can be captured in a graph; programs
+beyond the last tile end at once. Its speed has not been measured on a card yet.
 
 A row's sum is taken from the first column to the last, whatever rows share its tile: with tiles of
 one size, as with `batch_invariant`, its bits do not tell its company.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 import triton
@@ -21,24 +19,12 @@ from engine.dependent_launch import chained, follow, lead
 from engine.models.layer_weights import Projection
 from engine.models.triton_linear import Tile, summed
 from engine.models.triton_mxfp4 import BLOCK, summed_by_four_bits
+from engine.models.triton_routing import Sorted
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
 _FEW_ROWS = Tile(16, 64, 128, 4, 4)
 _MANY_ROWS = Tile(64, 128, 64, 4, 4)
 _COLUMNS = 1024
-
-
-class Sorted(NamedTuple):
-    """The pairs of a token and one of its experts, `token * per_token + place`, by expert.
-
-    `pairs` is `[pairs]`, `starts` where each expert's begin there, `tile_starts` the number of
-    tiles before each expert's: `[experts + 1]`. All int64, on the device.
-    """
-
-    pairs: Tensor
-    starts: Tensor
-    tile_starts: Tensor
-    tile: Tile
 
 
 def choose_tile(pairs: int, experts: int, dtype: torch.dtype, *, batch_invariant: bool) -> Tile:
@@ -50,26 +36,18 @@ def choose_tile(pairs: int, experts: int, dtype: torch.dtype, *, batch_invariant
     return _FEW_ROWS
 
 
-def sort_by_expert(chosen: Tensor, experts: int, tile: Tile) -> Sorted:
-    """chosen: `[tokens, per_token]` int64."""
-    sorted_experts, pairs = chosen.flatten().sort(stable=True)
-    bounds = torch.arange(experts + 1, device=chosen.device)
-    starts = torch.searchsorted(sorted_experts, bounds)
-    tiles = (starts.diff() + (tile.rows - 1)) // tile.rows
-    return Sorted(pairs, starts, torch.cat((bounds[:1], tiles.cumsum(0))), tile)
-
-
-def multiply(x: Tensor, projections: Projection, by: Sorted, per_row: int) -> Tensor:
+def multiply(x: Tensor, projections: Projection, by: Sorted, tile: Tile, per_row: int) -> Tensor:
     """Each pair's row by its expert's weight: `[pairs, out]`, in the order of pairs.
 
     Args:
         x: `[pairs / per_row, in]`: one row for so many pairs, one after the other.
         projections: weight `[experts, out, in]`, bias `[experts, out]` or None. With scales `x` is
             of bfloat16, and the weights have four bits. All contiguous.
+        tile: that rows were sorted for.
     """
     weight, bias, scales = projections
     experts, columns = weight.shape[:2]
-    pairs, tile = len(by.pairs), by.tile
+    pairs = len(by.pairs)
     out = x.new_empty(pairs, columns)
     most_tiles = min(pairs, pairs // tile.rows + experts)
     _expert_product[(triton.cdiv(columns, tile.columns), most_tiles)](
@@ -87,6 +65,7 @@ def multiply(x: Tensor, projections: Projection, by: Sorted, per_row: int) -> Te
         EXPERTS=experts,
         EXPERTS_PADDED=triton.next_power_of_2(experts),
         **tile.options,
+        **chained(x),
     )
     return out
 
@@ -130,8 +109,11 @@ def _expert_product(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
+    CHAINED: tl.constexpr,
 ):
     """Grid: (tiles of columns, tiles of rows at most)."""
+    lead(CHAINED)
+    follow(CHAINED)
     tile = tl.program_id(1)
     expert_ids = tl.arange(0, EXPERTS_PADDED)
     ends = tl.load(tile_starts + 1 + expert_ids, mask=expert_ids < EXPERTS, other=1 << 40)

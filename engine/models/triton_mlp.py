@@ -12,10 +12,10 @@ from engine.errors import ModelLoadError
 from engine.models.activation import Activation
 from engine.models.families.traits import Routing
 from engine.models.layer_weights import ExpertWeights, GatedWeights, together
-from engine.models.moe import route
-from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
+from engine.models.triton_experts import choose_tile, combine, multiply
 from engine.models.triton_layers import gated, rms_norm
 from engine.models.triton_products import make_product
+from engine.models.triton_routing import route_rows, sort_by_expert
 from engine.models.triton_thin import Norm
 
 
@@ -76,8 +76,8 @@ class ExpertMlp:
         """See `GatedMlp`."""
         count, per_token = self._routing.experts, self._routing.per_token
         y = rms_norm(x, self._norm.gain, self._norm.eps)
-        weights, chosen = route(self._router(y), self._routing)
+        weights, chosen = route_rows(self._router(y), self._routing)
         tile = choose_tile(chosen.numel(), count, x.dtype, batch_invariant=self._batch_invariant)
-        by_expert = sort_by_expert(chosen, count, tile)
-        inner = gated(multiply(y, self._gate_up, by_expert, per_token), self._activation)
-        return combine(multiply(inner, self._down, by_expert, 1), weights, residual)
+        by_expert = sort_by_expert(chosen, count, tile.rows)
+        inner = gated(multiply(y, self._gate_up, by_expert, tile, per_token), self._activation)
+        return combine(multiply(inner, self._down, by_expert, tile, 1), weights, residual)

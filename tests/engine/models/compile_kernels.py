@@ -9,12 +9,14 @@ import torch
 
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.activation import Activation
+from engine.models.families.traits import Routing
 from engine.models.layer_weights import Projection
 from engine.models.mxfp4 import BLOCK
-from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
+from engine.models.triton_experts import choose_tile, combine, multiply
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
 from engine.models.triton_linear import linear
 from engine.models.triton_quantize import quantize_rows
+from engine.models.triton_routing import route_rows, sort_by_expert
 from engine.models.triton_thin import Norm, thin_gated, thin_product
 from tests.triton_compiler import compiling, report
 
@@ -46,14 +48,14 @@ def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
     """The products of few and many rows."""
     for tokens in (1, 512):
         x, weight = torch.zeros(tokens, 64, dtype=dtype), torch.zeros(4, 128, 64, dtype=dtype)
-        chosen = torch.zeros(tokens, 2, dtype=torch.int64)
+        _, chosen = route_rows(x[:, :4].contiguous(), Routing(4, 2, True))
         tile = choose_tile(2 * tokens, 4, dtype, batch_invariant=batch_invariant)
-        by_expert = sort_by_expert(chosen, 4, tile)
-        multiply(x, Projection(weight, None), by_expert, 2)
-        parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, 2)
+        by_expert = sort_by_expert(chosen, 4, tile.rows)
+        multiply(x, Projection(weight, None), by_expert, tile, 2)
+        parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, tile, 2)
         if dtype == torch.bfloat16:
             codes = torch.zeros(4, 128, 2, BLOCK // 2, dtype=torch.uint8)
-            multiply(x, Projection(codes, None, codes[..., 0].contiguous()), by_expert, 2)
+            multiply(x, Projection(codes, None, codes[..., 0].contiguous()), by_expert, tile, 2)
         combine(parts, torch.zeros(tokens, 2), None)
         combine(parts, torch.zeros(tokens, 2), parts[:tokens].contiguous())
 

@@ -22,6 +22,8 @@ def test_kernels_compile(capability: str, tmp_path: Path) -> None:
         "_quantize_rows",
         "_record_draws",
         "_rms_norm",
+        "_route",
+        "_sort",
         "_gated",
         "_soft_cap",
         "_thin",

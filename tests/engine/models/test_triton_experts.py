@@ -17,8 +17,9 @@ from engine.models.linear import PlainLinear
 from engine.models.mlp import GatedMlp
 from engine.models.moe import ExpertMlp, route
 from engine.models.mxfp4 import BLOCK, expanded
-from engine.models.triton_experts import choose_tile, combine, multiply, sort_by_expert
+from engine.models.triton_experts import choose_tile, combine, multiply
 from engine.models.triton_mlp import ExpertMlp as TritonExpertMlp
+from engine.models.triton_routing import sort_by_expert
 from engine.models.triton_thin import Norm
 from tests.engine.models.test_triton_layers import DEVICE, noise
 from tests.triton_interpreter import exact_numbers
@@ -93,7 +94,9 @@ def test_bfloat16_products_are_of_their_own_expert(tokens: int, batch_invariant:
     tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
     x = noise(tokens, HIDDEN, dtype=torch.bfloat16)
     weight = noise(experts, 33, HIDDEN, dtype=torch.bfloat16, seed=1)
-    got = multiply(x, Projection(weight, None), sort_by_expert(chosen, experts, tile), per_token)
+    got = multiply(
+        x, Projection(weight, None), sort_by_expert(chosen, experts, tile.rows), tile, per_token
+    )
     each = torch.einsum("toh,th->to", weight[chosen.flatten()].double(),
                         x.double().repeat_interleave(per_token, 0))  # fmt: skip
     torch.testing.assert_close(got.double(), each, atol=0.05, rtol=2**-8)
@@ -109,7 +112,7 @@ def test_four_bits_give_what_their_expansion_gives(
     experts, per_token, columns = 5, 2, 33
     _, chosen = route(noise(tokens, experts, dtype=torch.float32), Routing(experts, 2, True))
     tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
-    by_expert = sort_by_expert(chosen, experts, tile)
+    by_expert = sort_by_expert(chosen, experts, tile.rows)
     x = noise(tokens, depth, dtype=torch.bfloat16)
     generator = torch.Generator(DEVICE).manual_seed(0)
     shape = (experts, columns, depth // BLOCK)
@@ -119,8 +122,8 @@ def test_four_bits_give_what_their_expansion_gives(
     scales.random_(110, 140, generator=generator)
     bias = noise(experts, columns, dtype=torch.bfloat16, seed=1)
     wide = expanded(blocks, scales, torch.bfloat16)
-    want = multiply(x, Projection(wide, bias), by_expert, per_token)
-    got = multiply(x, Projection(blocks, bias, scales), by_expert, per_token)
+    want = multiply(x, Projection(wide, bias), by_expert, tile, per_token)
+    got = multiply(x, Projection(blocks, bias, scales), by_expert, tile, per_token)
     assert want.isfinite().all()
     # A card may take other instructions for the two, which add in other orders.
     atol, rtol = (0.05, 2**-7) if x.is_cuda else (0, 0)

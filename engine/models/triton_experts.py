@@ -23,17 +23,20 @@ from engine.models.triton_routing import Sorted
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
 _FEW_ROWS = Tile(16, 64, 128, 4, 4)
+_FOUR_BITS = Tile(16, 32, 128, 2, 6)  # by its instructions, and 27 kB under way for each processor
 _MANY_ROWS = Tile(64, 128, 64, 4, 4)
 _COLUMNS = 1024
 
 
-def choose_tile(pairs: int, experts: int, dtype: torch.dtype, *, batch_invariant: bool) -> Tile:
+def choose_tile(
+    pairs: int, experts: int, dtype: torch.dtype, *, four_bits: bool, batch_invariant: bool
+) -> Tile:
     """Few rows where an expert has few."""
     if dtype == torch.float32:
         return _PLAIN
     if batch_invariant or pairs > experts * _FEW_ROWS.rows * 2:
         return _MANY_ROWS
-    return _FEW_ROWS
+    return _FOUR_BITS if four_bits else _FEW_ROWS
 
 
 def multiply(x: Tensor, projections: Projection, by: Sorted, tile: Tile, per_row: int) -> Tensor:

@@ -5,6 +5,8 @@ Each takes rows before their norm and gives rows before any norm after. Knows no
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -70,14 +72,19 @@ class ExpertMlp:
         self._norm = norm
         self._routing = routing
         self._activation: Activation = activation
-        self._batch_invariant = batch_invariant
+        self._choose_tile = partial(
+            choose_tile,
+            experts=routing.experts,
+            four_bits=self._down.scales is not None,
+            batch_invariant=batch_invariant,
+        )
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """See `GatedMlp`."""
-        count, per_token = self._routing.experts, self._routing.per_token
         y = rms_norm(x, self._norm.gain, self._norm.eps)
         weights, chosen = route_rows(self._router(y), self._routing)
-        tile = choose_tile(chosen.numel(), count, x.dtype, batch_invariant=self._batch_invariant)
-        by_expert = sort_by_expert(chosen, count, tile.rows)
-        inner = gated(multiply(y, self._gate_up, by_expert, tile, per_token), self._activation)
+        tile = self._choose_tile(chosen.numel(), dtype=x.dtype)
+        by_expert = sort_by_expert(chosen, self._routing.experts, tile.rows)
+        both = multiply(y, self._gate_up, by_expert, tile, self._routing.per_token)
+        inner = gated(both, self._activation)
         return combine(multiply(inner, self._down, by_expert, tile, 1), weights, residual)

@@ -49,13 +49,16 @@ def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
     for tokens in (1, 512):
         x, weight = torch.zeros(tokens, 64, dtype=dtype), torch.zeros(4, 128, 64, dtype=dtype)
         _, chosen = route_rows(x[:, :4].contiguous(), Routing(4, 2, True))
-        tile = choose_tile(2 * tokens, 4, dtype, batch_invariant=batch_invariant)
+        tile, narrow = (
+            choose_tile(2 * tokens, 4, dtype, four_bits=four, batch_invariant=batch_invariant)
+            for four in (False, True)
+        )
         by_expert = sort_by_expert(chosen, 4, tile.rows)
         multiply(x, Projection(weight, None), by_expert, tile, 2)
         parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, tile, 2)
         if dtype == torch.bfloat16:
             codes = torch.zeros(4, 128, 2, BLOCK // 2, dtype=torch.uint8)
-            multiply(x, Projection(codes, None, codes[..., 0].contiguous()), by_expert, tile, 2)
+            multiply(x, Projection(codes, None, codes[..., 0].contiguous()), by_expert, narrow, 2)
         combine(parts, torch.zeros(tokens, 2), None)
         combine(parts, torch.zeros(tokens, 2), parts[:tokens].contiguous())
 

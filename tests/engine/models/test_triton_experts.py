@@ -18,6 +18,7 @@ from engine.models.mlp import GatedMlp
 from engine.models.moe import ExpertMlp, route
 from engine.models.mxfp4 import BLOCK, expanded
 from engine.models.triton_experts import choose_tile, combine, multiply
+from engine.models.triton_linear import Tile
 from engine.models.triton_mlp import ExpertMlp as TritonExpertMlp
 from engine.models.triton_routing import sort_by_expert
 from engine.models.triton_thin import Norm
@@ -63,6 +64,10 @@ def exactly(weights: ExpertWeights, routing: Routing, y: Tensor) -> Tensor:
     return ExpertMlp(linear(weights.router), experts, routing)(y.double())
 
 
+def bfloat16_tile(chosen: Tensor, experts: int, **how: bool) -> Tile:
+    return choose_tile(chosen.numel(), experts, torch.bfloat16, **how)
+
+
 ROUTINGS = [Routing(8, 3, True), Routing(5, 1, False), Routing(3, 3, True)]
 
 
@@ -91,7 +96,7 @@ def test_bfloat16_products_are_of_their_own_expert(tokens: int, batch_invariant:
     experts, per_token = 6, 2
     scores = noise(tokens, experts, dtype=torch.float32)
     _, chosen = route(scores, Routing(experts, per_token, True))
-    tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
+    tile = bfloat16_tile(chosen, experts, four_bits=False, batch_invariant=batch_invariant)
     x = noise(tokens, HIDDEN, dtype=torch.bfloat16)
     weight = noise(experts, 33, HIDDEN, dtype=torch.bfloat16, seed=1)
     got = multiply(
@@ -111,7 +116,7 @@ def test_four_bits_give_what_their_expansion_gives(
     """Though a tile reads beyond the last weight of a row; interpreted, bit for bit."""
     experts, per_token, columns = 5, 2, 33
     _, chosen = route(noise(tokens, experts, dtype=torch.float32), Routing(experts, 2, True))
-    tile = choose_tile(chosen.numel(), experts, torch.bfloat16, batch_invariant=batch_invariant)
+    tile = bfloat16_tile(chosen, experts, four_bits=True, batch_invariant=batch_invariant)
     by_expert = sort_by_expert(chosen, experts, tile.rows)
     x = noise(tokens, depth, dtype=torch.bfloat16)
     generator = torch.Generator(DEVICE).manual_seed(0)

@@ -21,7 +21,8 @@ MOST_TOKENS = 2048
 
 @dataclass
 class TransformersPeer:
-    """One model on the card. `paged|sdpa` is what it has without further packages."""
+    """One model on the card. `paged|sdpa` is what it has without further packages, and where a
+    model's attention is not of that kind `paged|eager`."""
 
     directory: Path
     device: str = "cuda"
@@ -29,10 +30,16 @@ class TransformersPeer:
     def __post_init__(self) -> None:
         from transformers import AutoModelForCausalLM
 
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            self.directory, dtype=torch.bfloat16, attn_implementation="paged|sdpa"
-        )
-        self._model = loaded.to(self.device).eval()
+        def loaded(attention: str) -> Any:
+            return AutoModelForCausalLM.from_pretrained(
+                self.directory, dtype=torch.bfloat16, attn_implementation=f"paged|{attention}"
+            )
+
+        try:
+            self._attention, model = "sdpa", loaded("sdpa")
+        except ValueError:  # with sinks
+            self._attention, model = "eager", loaded("eager")
+        self._model = model.to(self.device).eval()
 
     def rate(self, requests: list[Submit], limit: float) -> dict[str, float]:
         """Output tokens per second from the submission on, and how many there were after `limit`
@@ -66,9 +73,9 @@ class TransformersPeer:
         """Output tokens per second of one request by plain `generate`, the second time."""
         prompt = torch.tensor([request.prompt_token_ids], device=self.device)
         answer = request.params.max_new_tokens or 0
-        self._model.set_attn_implementation("sdpa")
+        self._model.set_attn_implementation(self._attention)
         seconds = [generate_seconds(self._model, prompt, answer) for _ in range(2)][-1]
-        self._model.set_attn_implementation("paged|sdpa")
+        self._model.set_attn_implementation(f"paged|{self._attention}")
         return round(answer / seconds, 1)
 
 

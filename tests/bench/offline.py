@@ -130,12 +130,13 @@ def measure(name: str, engine: Engine, card: Card, options: argparse.Namespace) 
 
 def add_peer(lines: list[dict[str, Any]], shape: str, limit: float) -> None:
     """Let `transformers` run the greedy cases of one shape, and print their lines again."""
-    peer = TransformersPeer(model_directory(shape))
+    peer: TransformersPeer | None = None
     for line in lines:
         case = CASES[line["case"]]
         if case.shape != shape or not case.params.greedy or "diglot" not in line:
             continue
         try:
+            peer = peer or TransformersPeer(model_directory(shape))
             line["transformers"] = peer.rate(case.submits(), limit)
         except (RuntimeError, ValueError) as error:
             line["transformers"] = {"failed": f"{type(error).__name__}: {error}"[:300]}

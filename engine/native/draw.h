@@ -2,8 +2,8 @@
 // engine/sampling/sampler.py, whose order and arithmetic these are. And what log-probabilities are
 // made of, for engine/sampling/logprob_table.py.
 //
-// Nothing is sorted: what is kept is chosen among the candidates near the largest logit. A row is one
-// thread's, and its result does not depend on the others.
+// Nothing is sorted: what is kept is chosen among the candidates near the largest logit, or, where
+// these are many, by bins of all. A row is one thread's, and its result does not depend on the others.
 
 #pragma once
 

@@ -7,7 +7,7 @@ The libraries name torch's OpenMP by its path, so torch must not move afterwards
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from engine.native.build import compile_library
@@ -21,4 +21,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    main(parser.parse_args().folder)

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.errors import InvalidParameter, ModelLoadError
 from engine.text.chat_messages import Message, MessageShape, shaped, with_text_appended
+from engine.text.harmony_messages import effort_for_harmony
 from engine.text.model_files import read_json, read_text
 from engine.text.template_environment import template_environment
 from engine.text.template_traits import (
@@ -155,8 +156,11 @@ class _Compiled:
             ours["bos_token"] = bos_token
         if eos_token is not None:
             ours["eos_token"] = eos_token
+        given = prompt.template_args
+        if self.shape.harmony:
+            given = effort_for_harmony(given)
         # Templates compare these two with none without asking whether they are defined.
-        return {"tools": None, "documents": None, **prompt.template_args, **ours}
+        return {"tools": None, "documents": None, **given, **ours}
 
     def render(self, messages: list[Message], variables: dict[str, object]) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Messages as the chat template of gpt-oss wants them.
+"""Messages, and how much to reason, as the chat template of gpt-oss wants them.
 
 It shows one call of a message and takes a function's answer to be that of the call shown last; it
 shows instructions at the beginning only; and it knows reasoning as `thinking`, which it refuses
@@ -8,13 +8,25 @@ beside content where there are calls. Knows nothing of Jinja.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from engine.errors import InvalidParameter
 
 Message = dict[str, object]
 _INSTRUCTIONS = ("system", "developer")
+_NEAREST = {"none": "low", "minimal": "low", "xhigh": "high", "max": "high"}
+"""Of the efforts that the model was trained with: low, medium, high."""
+
+
+def effort_for_harmony(arguments: Mapping[str, object]) -> dict[str, object]:
+    """The template's variables, with an effort that the model knows if any is asked for. It cannot
+    leave out its reasoning."""
+    least = "low" if arguments.get("enable_thinking") is False else None
+    effort = arguments.get("reasoning_effort", least)
+    if effort is None:
+        return dict(arguments)
+    return {**arguments, "reasoning_effort": _NEAREST.get(str(effort), effort)}
 
 
 def for_harmony(messages: Sequence[Message]) -> list[Message]:

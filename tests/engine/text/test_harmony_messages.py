@@ -12,6 +12,7 @@ from engine.text.chat_template import ChatTemplate
 from engine.text.harmony_messages import for_harmony
 
 TEMPLATE = """
+{%- if reasoning_effort is defined %}{{- 'Reasoning: ' + reasoning_effort }}{%- endif %}
 {%- set rest = messages %}
 {%- if messages[0].role in ('developer', 'system') %}
     {%- set rest = messages[1:] %}
@@ -116,3 +117,19 @@ def test_the_messages_of_the_caller_are_left_alone() -> None:
     before = repr(messages)
     for_harmony(messages)
     assert repr(messages) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ({}, ""),
+        ({"enable_thinking": True}, ""),
+        ({"enable_thinking": False}, "Reasoning: low"),
+        ({"enable_thinking": False, "reasoning_effort": "none"}, "Reasoning: low"),
+        ({"reasoning_effort": "minimal"}, "Reasoning: low"),
+        ({"reasoning_effort": "medium"}, "Reasoning: medium"),
+        ({"reasoning_effort": "max"}, "Reasoning: high"),
+    ],
+)
+def test_efforts_are_those_that_the_model_knows(arguments: dict[str, object], shown: str) -> None:
+    assert rendered(user(), template_args=arguments).startswith(f"{shown}<|start|>user")

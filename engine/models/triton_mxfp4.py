@@ -10,8 +10,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-BLOCK: tl.constexpr = tl.constexpr(32)
-"""Of `engine.models.mxfp4`, for kernels."""
+from engine.models import mxfp4
+
+BLOCK: tl.constexpr = tl.constexpr(mxfp4.BLOCK)
 _FOUR_BITS: tl.constexpr = tl.constexpr("e2m1")
 _BFLOAT16: tl.constexpr = tl.constexpr("bf16")
 

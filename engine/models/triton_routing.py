@@ -151,9 +151,8 @@ def _find_starts(
     bins = tl.arange(0, BINS)
     counts = tl.zeros((BINS,), tl.int32)
     for at in range(0, count, CHUNK):
-        pair = at + tl.arange(0, CHUNK)
-        expert = tl.load(chosen + pair, mask=pair < count, other=BINS - 1)
-        counts += tl.histogram(expert.to(tl.int32), BINS)
+        expert = _expert_of(chosen, at + tl.arange(0, CHUNK), count, EXPERTS)
+        counts += tl.histogram(expert, BINS)
     counts = tl.where(bins < EXPERTS, counts, 0)
     tiles = (counts + (TILE_ROWS - 1)) // TILE_ROWS
     tl.store(starts + bins, tl.cumsum(counts, 0) - counts, mask=bins <= EXPERTS)
@@ -167,12 +166,16 @@ def _find_places(
     """A pair's place is the number of those before it: of lower experts, or earlier ones of its
     own. Each is compared with all, which takes less than to wait for a second kernel."""
     pair = first + tl.arange(0, PAIRS)
-    inside = pair < count
-    rank = tl.load(chosen + pair, mask=inside, other=EXPERTS).to(tl.int32) * count + pair
+    rank = _expert_of(chosen, pair, count, EXPERTS) * count + pair
     before = tl.zeros((PAIRS,), tl.int32)
     for at in range(0, count, CHUNK):
         other = at + tl.arange(0, CHUNK)
-        expert = tl.load(chosen + other, mask=other < count, other=EXPERTS)
-        others = expert.to(tl.int32) * count + other
+        others = _expert_of(chosen, other, count, EXPERTS) * count + other
         before += tl.sum((others[None, :] < rank[:, None]).to(tl.int32), 1)
-    tl.store(pairs + before, pair, mask=inside)
+    tl.store(pairs + before, pair, mask=pair < count)
+
+
+@triton.jit
+def _expert_of(chosen, pair, count, EXPERTS: tl.constexpr):
+    """int32; one more than there are behind the last pair."""
+    return tl.load(chosen + pair, mask=pair < count, other=EXPERTS).to(tl.int32)

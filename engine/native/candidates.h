@@ -72,8 +72,8 @@ inline float number_of(uint32_t key) {
 
 // Those of sixteen numbers that are at least `lowest`; in place of others -inf.
 inline Floats chosen(const Floats& z, float lowest) {
-  const Floats bound = all(lowest), none = all(NONE);
-  return by_parts([](auto z, auto bound, auto none) { return z >= bound ? z : none; }, z, bound, none);
+  const auto choose = [](auto z, auto bound, auto none) { return z >= bound ? z : none; };
+  return by_parts(choose, z, all(lowest), all(NONE));
 }
 
 // Tokens that may be kept, in the order of their ids: the first `count` of each array.

@@ -30,14 +30,6 @@ struct DepthBins {
     of(all(z), bins);
     return bins[0];
   }
-
-  bool any_of(const Floats& z, int bin) const {
-    int32_t bins[LANES];
-    of(z, bins);
-    bool there = false;
-    for (int lane = 0; lane < LANES; ++lane) there |= bins[lane] == bin;
-    return there;
-  }
 };
 
 // Adds up weights by bins.

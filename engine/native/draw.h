@@ -262,10 +262,14 @@ class LogitRow {
     for (int64_t s = 0; s < stretches(); ++s) {
       if (bins.of(space_.tops[s]) > bin) continue;
       over(s, [&](int64_t, const Floats& z) {
-        if (!bins.any_of(z, bin)) return;
+        int32_t at[LANES];
+        bins.of(z, at);
+        bool there = false;
+        for (int lane = 0; lane < LANES; ++lane) there |= at[lane] == bin;
+        if (!there) return;
         const Weights weights = weights_of(z, most_, bits_);
         for (int lane = 0; lane < LANES; ++lane)
-          if (weights[lane] && bins.of(z[lane]) == bin) selection.add(z[lane], weights[lane]);
+          if (at[lane] == bin && weights[lane]) selection.add(z[lane], weights[lane]);
       });
     }
   }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import openai
 import pytest
 
 from tests.e2e.conformance.wire import Api
@@ -17,12 +16,6 @@ KEY = "sk-secret-0123456789"
 def api(live_server: str) -> Iterator[Api]:
     with Api(live_server) as api:
         yield api
-
-
-@pytest.fixture(scope="session")
-def sdk(live_server: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{live_server}/v1", api_key="none", max_retries=0) as sdk:
-        yield sdk
 
 
 @pytest.fixture(scope="session")

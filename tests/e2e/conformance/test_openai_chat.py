@@ -104,9 +104,9 @@ class Person(pydantic.BaseModel):
     age: int
 
 
-def test_f45_a_cut_answer_does_not_parse(sdk: openai.OpenAI) -> None:
+def test_f45_a_cut_answer_does_not_parse(chat: openai.OpenAI) -> None:
     with pytest.raises(openai.LengthFinishReasonError):
-        sdk.chat.completions.parse(
+        chat.chat.completions.parse(
             model="diglot-mini",
             messages=[{"role": "user", "content": "Who?"}],
             response_format=Person,
@@ -167,9 +167,9 @@ def test_f50_developers_and_parts(api: Api) -> None:
     assert api.say(parts) == said(question)
 
 
-def test_f51_messages_as_the_sdk_dumps_them(sdk: openai.OpenAI, api: Api) -> None:
+def test_f51_messages_as_the_sdk_dumps_them(chat: openai.OpenAI, api: Api) -> None:
     question: Any = {"role": "user", "content": "Hello!"}
-    answer = sdk.chat.completions.create(model="diglot-mini", messages=[question], temperature=0)
+    answer = chat.chat.completions.create(model="diglot-mini", messages=[question], temperature=0)
     dumped = answer.choices[0].message.model_dump()
     assert {"refusal", "audio", "function_call"} <= set(dumped)
     extra = {"annotations": [], "parsed": None}

@@ -113,26 +113,26 @@ def test_f62_model_ids_with_a_slash(strict: Api) -> None:
     assert answer.status_code == 404 and answer.json()["error"]["code"] == "model_not_found"
 
 
-def test_f67_what_is_not_stored_is_gone(sdk: openai.OpenAI) -> None:
-    made = sdk.responses.create(model=MODEL, input="Hello!", store=False, temperature=0)
+def test_f67_what_is_not_stored_is_gone(chat: openai.OpenAI) -> None:
+    made = chat.responses.create(model=MODEL, input="Hello!", store=False, temperature=0)
     with pytest.raises(openai.NotFoundError):
-        sdk.responses.retrieve(made.id)
+        chat.responses.retrieve(made.id)
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.responses.create(model=MODEL, input="And?", previous_response_id=made.id)
+        chat.responses.create(model=MODEL, input="And?", previous_response_id=made.id)
     assert caught.value.code == "previous_response_not_found"
 
 
-def test_f66_f70_f71_f72_responses(api: Api, sdk: openai.OpenAI) -> None:
+def test_f66_f70_f71_f72_responses(api: Api, chat: openai.OpenAI) -> None:
     persona = "You are Ruby, a brave pirate."
-    first = sdk.responses.create(
+    first = chat.responses.create(
         model=MODEL, instructions=persona, input="Who are you?", temperature=0
     )
-    plain = sdk.responses.create(model=MODEL, input="Hello!", temperature=0)
-    goes_on = sdk.responses.create(
+    plain = chat.responses.create(model=MODEL, input="Hello!", temperature=0)
+    goes_on = chat.responses.create(
         model=MODEL, input="Who are you?", previous_response_id=plain.id, temperature=0
     )
     assert "Ruby" in first.output_text and "Ruby" not in goes_on.output_text
-    _check_only_new_instructions(sdk, first.id, persona)
+    _check_only_new_instructions(chat, first.id, persona)
     body = {
         "model": MODEL,
         "input": "Tell me a story about a girl named Lily.",

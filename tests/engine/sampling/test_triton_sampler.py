@@ -221,7 +221,10 @@ def test_nothing_waits_for_the_device() -> None:
 
 
 def test_common_controls_can_be_tried_before_there_are_rows() -> None:
-    compile_common(random_logits(1, VOCAB).to(DEVICE))
+    logits = random_logits(1, VOCAB).to(DEVICE)
+    before = logits.clone()
+    compile_common(logits)
+    assert torch.equal(logits, before)
 
 
 def test_logits_must_fit_the_rows() -> None:

@@ -25,7 +25,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
     GPU then makes no step ahead. `quantization` rounds the weights of products while they are
     loaded, with a scale per output: `int8`, computed with in `dtype`, where the compiled kernels
     run the model; `fp8` on a GPU, where steps of several rows round what they multiply by them,
-    too.
+    too, and with experts all steps. Experts of four bits stay as they are.
     """
 
     model: str = str(EMBEDDED_MODEL)

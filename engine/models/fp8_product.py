@@ -72,3 +72,12 @@ def quantized(weight: Tensor) -> tuple[Tensor, Tensor]:
     scale = weight.abs().amax(dim=1, keepdim=True).float().clamp(min=1e-12) / LARGEST
     codes = (weight / scale).clamp(-LARGEST, LARGEST).to(torch.float8_e4m3fn)
     return codes, scale.squeeze(1)
+
+
+def in_eight_bits(projection: Projection) -> Projection:
+    """The same, rounded; what has four bits keeps them."""
+    weight, bias, scales = projection
+    if scales is not None:
+        return projection
+    codes, scale = quantized(weight)
+    return Projection(codes, bias, scale)

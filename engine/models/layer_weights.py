@@ -14,7 +14,8 @@ class Projection(NamedTuple):
     """weight: `[out, in]`; bias: `[out]` or None.
 
     With scales, uint8 `[out, in / 32]`, weights have four bits, uint8 `[out, in / 32, 16]`: see
-    `engine.models.mxfp4`. Only who asks for it is given such.
+    `engine.models.mxfp4`; with float32 `[out]`, eight: see `engine.models.fp8_product.quantized`.
+    Only who asks for it is given such.
     """
 
     weight: Tensor

@@ -6,6 +6,9 @@ beyond the last tile end at once. Its speed has not been measured on a card yet.
 
 A row's sum is taken from the first column to the last, whatever rows share its tile: with tiles of
 one size, as with `batch_invariant`, its bits do not tell its company.
+
+By weights of eight bits rows are multiplied that have been rounded to eight bits themselves, each
+by a scale of its own, however few they are.
 """
 
 from __future__ import annotations
@@ -19,24 +22,28 @@ from engine.dependent_launch import chained, follow, lead
 from engine.models.layer_weights import Projection
 from engine.models.triton_linear import Tile, summed
 from engine.models.triton_mxfp4 import BLOCK, summed_by_four_bits
+from engine.models.triton_quantize import quantize_rows
 from engine.models.triton_routing import Sorted
 
 _PLAIN = Tile(64, 32, 64, 4, 4)  # of float32
 _FEW_ROWS = Tile(16, 64, 128, 4, 4)
 _FOUR_BITS = Tile(16, 32, 128, 2, 6)  # by its instructions, and 27 kB under way for each processor
 _MANY_ROWS = Tile(64, 128, 64, 4, 4)
+_EIGHT_BITS = Tile(16, 64, 128, 4, 5)
+_MANY_ROWS_EIGHT_BITS = Tile(64, 128, 128, 4, 4)
 _COLUMNS = 1024
 
 
-def choose_tile(
-    pairs: int, experts: int, dtype: torch.dtype, *, four_bits: bool, batch_invariant: bool
-) -> Tile:
-    """Few rows where an expert has few."""
-    if dtype == torch.float32:
+def choose_tile(pairs: int, experts: int, weights: torch.dtype, *, batch_invariant: bool) -> Tile:
+    """Few rows where an expert has few. The dtype is that of `Projection.weight`."""
+    if weights == torch.float32:
         return _PLAIN
-    if batch_invariant or pairs > experts * _FEW_ROWS.rows * 2:
+    many = batch_invariant or pairs > experts * _FEW_ROWS.rows * 2
+    if weights == torch.float8_e4m3fn:
+        return _MANY_ROWS_EIGHT_BITS if many else _EIGHT_BITS
+    if many:
         return _MANY_ROWS
-    return _FOUR_BITS if four_bits else _FEW_ROWS
+    return _FOUR_BITS if weights == torch.uint8 else _FEW_ROWS
 
 
 def multiply(x: Tensor, projections: Projection, by: Sorted, tile: Tile, per_row: int) -> Tensor:
@@ -44,17 +51,21 @@ def multiply(x: Tensor, projections: Projection, by: Sorted, tile: Tile, per_row
 
     Args:
         x: `[pairs / per_row, in]`: one row for so many pairs, one after the other.
-        projections: weight `[experts, out, in]`, bias `[experts, out]` or None. With scales `x` is
-            of bfloat16, and the weights have four bits. All contiguous.
+        projections: weight `[experts, out, in]`, bias `[experts, out]` or None. With scales, of
+            four bits or of eight, `x` is of bfloat16. All contiguous.
         tile: that rows were sorted for.
     """
     weight, bias, scales = projections
     experts, columns = weight.shape[:2]
     pairs = len(by.pairs)
     out = x.new_empty(pairs, columns)
+    row_scales = None
+    if weight.dtype == torch.float8_e4m3fn:
+        x, row_scales = quantize_rows(x, None)
     most_tiles = min(pairs, pairs // tile.rows + experts)
     _expert_product[(triton.cdiv(columns, tile.columns), most_tiles)](
         x,
+        row_scales,
         weight,
         scales,
         bias,
@@ -68,7 +79,7 @@ def multiply(x: Tensor, projections: Projection, by: Sorted, tile: Tile, per_row
         EXPERTS=experts,
         EXPERTS_PADDED=triton.next_power_of_2(experts),
         **tile.options,
-        **chained(x),
+        **chained(out),
     )
     return out
 
@@ -97,6 +108,7 @@ def combine(parts: Tensor, weights: Tensor, residual: Tensor | None) -> Tensor:
 @triton.jit
 def _expert_product(
     x,
+    row_scales,
     weight,
     scales,
     bias,
@@ -131,17 +143,28 @@ def _expert_product(
     is_column = column < num_columns
     inner = tl.arange(0, DEPTH)
     matrix = expert.to(tl.int64) * num_columns + column
-    from_x = x + (pair // PER_ROW)[:, None] * depth + inner[None, :]
+    x_row = pair // PER_ROW
+    from_x = x + x_row[:, None] * depth + inner[None, :]
     if scales is None:
         from_weight = weight + matrix[None, :] * depth + inner[:, None]
         total = summed(from_x, from_weight, is_row, is_column, depth, ROWS, COLUMNS, DEPTH)
-    else:
+    elif row_scales is None:
         byte, block = tl.arange(0, DEPTH // 2), tl.arange(0, DEPTH // BLOCK)
         from_weight = weight + matrix[None, :] * (depth // 2) + byte[:, None]
         from_scale = scales + matrix[:, None] * (depth // BLOCK) + block[None, :]
         total = summed_by_four_bits(
             from_x, from_weight, from_scale, is_row, is_column, depth, ROWS, COLUMNS, DEPTH
         )
+    else:
+        # Weights as the left factor, of which Hopper's `wgmma` wants 64 rows, so that few rows of
+        # x take it, too: `mma.sync` would widen every number to 16 bits first.
+        from_weight = weight + matrix[:, None] * depth + inner[None, :]
+        turned = summed(
+            from_weight, tl.trans(from_x), is_column, is_row, depth, COLUMNS, ROWS, DEPTH
+        )
+        of_weight = tl.load(scales + matrix, mask=is_column, other=0.0)
+        of_row = tl.load(row_scales + x_row, mask=is_row, other=0.0)
+        total = tl.trans(turned) * of_weight[None, :] * of_row[:, None]
     if bias is not None:
         total += tl.load(bias + matrix, mask=is_column, other=0.0).to(tl.float32)[None, :]
     place = pair[:, None] * num_columns + column[None, :]

@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engine.errors import ModelLoadError
 from engine.models.activation import Activation
 from engine.models.families.traits import Routing
-from engine.models.layer_weights import ExpertWeights, GatedWeights, together
+from engine.models.fp8_product import in_eight_bits
+from engine.models.layer_weights import ExpertWeights, GatedWeights, Projection, together
 from engine.models.triton_experts import choose_tile, combine, multiply
 from engine.models.triton_layers import gated, rms_norm
 from engine.models.triton_products import make_product
@@ -58,24 +58,22 @@ class ExpertMlp:
         batch_invariant: bool,
         fp8: bool,
     ) -> None:
-        """Put the experts' matrices side by side.
+        """Put the experts' matrices side by side; with `fp8` rounded, unless they have four bits.
+        The router keeps what it has: it is small, and decides."""
 
-        Raises:
-            ModelLoadError: `fp8`, which is not offered with experts.
-        """
-        if fp8:
-            raise ModelLoadError("--quantization fp8 is not offered for models with experts.")
+        def beside(ones: list[Projection]) -> Projection:
+            return together([in_eight_bits(one) if fp8 else one for one in ones], torch.stack)
+
         self._router = make_product(weights.router, batch_invariant=batch_invariant, fp8=False)
-        both = [together((one.gate, one.up)) for one in weights.experts]
-        self._gate_up = together(both, torch.stack)
-        self._down = together([one.down for one in weights.experts], torch.stack)
+        self._gate_up = beside([together((one.gate, one.up)) for one in weights.experts])
+        self._down = beside([one.down for one in weights.experts])
         self._norm = norm
         self._routing = routing
         self._activation: Activation = activation
         self._choose_tile = partial(
             choose_tile,
             experts=routing.experts,
-            four_bits=self._down.scales is not None,
+            weights=self._down.weight.dtype,
             batch_invariant=batch_invariant,
         )
 
@@ -83,7 +81,7 @@ class ExpertMlp:
         """See `GatedMlp`."""
         y = rms_norm(x, self._norm.gain, self._norm.eps)
         weights, chosen = route_rows(self._router(y), self._routing)
-        tile = self._choose_tile(chosen.numel(), dtype=x.dtype)
+        tile = self._choose_tile(chosen.numel())
         by_expert = sort_by_expert(chosen, self._routing.experts, tile.rows)
         both = multiply(y, self._gate_up, by_expert, tile, self._routing.per_token)
         inner = gated(both, self._activation)

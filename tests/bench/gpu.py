@@ -54,6 +54,10 @@ PARTS: dict[str, tuple[int, list[str]]] = {
         120,
         ["tests.bench.offline", "--rounds", "1", *PEER, "--cases", *EXPERTS],
     ),
+    "fp8 experts": (
+        90,
+        ["tests.bench.offline", "--rounds", "1", "--quantization", "fp8", "--cases", *EXPERTS],
+    ),
     "four bits": (
         120,
         ["tests.bench.offline", "--rounds", "1", *PEER, "--cases", *FOUR_BITS],

@@ -306,8 +306,10 @@ def test_with_an_8_bit_cache_results_stay_close(model: Path) -> None:
     assert chosen_logprobs(ours) == pytest.approx(chosen_logprobs(exact), abs=0.5)
 
 
-def test_with_8_bit_weights_results_stay_close(model: Path) -> None:
-    """Prompts by rounded activations, decodes of one row by the weights alone."""
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe"])
+def test_with_8_bit_weights_results_stay_close(family: str, tmp_path: Path) -> None:
+    """Prompts by rounded activations, decodes of one row, but for experts, by the weights alone."""
+    model = make_tiny_model(tmp_path, family, num_hidden_layers=1)
     small = {"block_size": 16, "max_num_sequences": 4, "kv_cache_tokens": 256}
     setup = resolve(make_config(model, dtype="bfloat16", **small))
     config = make_config(model, dtype="bfloat16", quantization="fp8", **small)

@@ -10,11 +10,12 @@ import torch
 from engine.execution.triton_inputs import build_inputs, record_draws, update_blocks
 from engine.models.activation import Activation
 from engine.models.families.traits import Routing
-from engine.models.layer_weights import Projection
+from engine.models.fp8_product import in_eight_bits
+from engine.models.layer_weights import Projection, together
 from engine.models.mxfp4 import BLOCK
 from engine.models.triton_experts import choose_tile, combine, multiply
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
-from engine.models.triton_linear import linear
+from engine.models.triton_linear import Tile, linear
 from engine.models.triton_quantize import quantize_rows
 from engine.models.triton_routing import route_rows, sort_by_expert
 from engine.models.triton_thin import Norm, thin_gated, thin_product
@@ -49,16 +50,20 @@ def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
     for tokens in (1, 512):
         x, weight = torch.zeros(tokens, 64, dtype=dtype), torch.zeros(4, 128, 64, dtype=dtype)
         _, chosen = route_rows(x[:, :4].contiguous(), Routing(4, 2, True))
-        tile, narrow = (
-            choose_tile(2 * tokens, 4, dtype, four_bits=four, batch_invariant=batch_invariant)
-            for four in (False, True)
-        )
-        by_expert = sort_by_expert(chosen, 4, tile.rows)
-        multiply(x, Projection(weight, None), by_expert, tile, 2)
-        parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, tile, 2)
+
+        def tile(weights: torch.dtype, pairs: int = 2 * tokens) -> Tile:
+            return choose_tile(pairs, 4, weights, batch_invariant=batch_invariant)
+
+        by_expert, plain = sort_by_expert(chosen, 4, tile(dtype).rows), tile(dtype)
+        multiply(x, Projection(weight, None), by_expert, plain, 2)
+        parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, plain, 2)
         if dtype == torch.bfloat16:
             codes = torch.zeros(4, 128, 2, BLOCK // 2, dtype=torch.uint8)
-            multiply(x, Projection(codes, None, codes[..., 0].contiguous()), by_expert, narrow, 2)
+            four_bits = Projection(codes, None, codes[..., 0].contiguous())
+            multiply(x, four_bits, by_expert, tile(codes.dtype), 2)
+            one = in_eight_bits(Projection(weight[0], None))
+            eight_bits = together([one] * 4, torch.stack)
+            multiply(x, eight_bits, by_expert, tile(eight_bits.weight.dtype), 2)
         combine(parts, torch.zeros(tokens, 2), None)
         combine(parts, torch.zeros(tokens, 2), parts[:tokens].contiguous())
 

@@ -25,17 +25,23 @@ class Kernel(NamedTuple):
 def compiled_by(module: str, cache: Path, capability: str = "90") -> list[Kernel]:
     """What `python -m module` says that it compiled; fails when it does not compile, or does not
     fit a card of that compute capability."""
-    environment = {name: v for name, v in os.environ.items() if name != "TRITON_INTERPRET"}
+    said = run_uninterpreted(module, TRITON_CACHE_DIR=str(cache), COMPUTE_CAPABILITY=capability)
+    kernels = [Kernel(*json.loads(line)) for line in said.splitlines()]
+    for kernel in kernels:
+        assert kernel.shared_bytes <= SHARED_BYTES[capability], kernel
+    return kernels
+
+
+def run_uninterpreted(module: str, *arguments: str, **environment: str) -> str:
+    """What `python -m module` says where kernels are functions to compile; it must end well."""
+    inherited = {name: v for name, v in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-m", module],
-        env=environment | {"TRITON_CACHE_DIR": str(cache), "COMPUTE_CAPABILITY": capability},
+        [sys.executable, "-m", module, *arguments],
+        env=inherited | environment,
         cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    kernels = [Kernel(*json.loads(line)) for line in done.stdout.splitlines()]
-    for kernel in kernels:
-        assert kernel.shared_bytes <= SHARED_BYTES[capability], kernel
-    return kernels
+    return done.stdout

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,26 +54,48 @@ class Compiled:
 @contextmanager
 def compiling() -> Iterator[list[Compiled]]:
     """While this lasts, launches compile; the list fills with what they made."""
-    made: dict[str, Compiled] = {}
     results: list[Compiled] = []
+
+    def take(name: str, source: ASTSource, options: dict[str, Any]) -> None:
+        kernel = triton.compile(source, target=TARGET, options=options)
+        results.append(Compiled(name, kernel.metadata.shared, kernel.asm["ptx"]))
+
+    with _launches(take):
+        yield results
+
+
+@contextmanager
+def noting() -> Iterator[list[str]]:
+    """While this lasts, launches do nothing; the list fills with the names of the kernels that
+    would have been compiled."""
+    results: list[str] = []
+    with _launches(lambda name, source, options: results.append(name)):
+        yield results
+
+
+@contextmanager
+def _launches(take: Callable[[str, ASTSource, dict[str, Any]], None]) -> Iterator[None]:
+    """While this lasts, `take` is given each kind of launch, the first time that it comes."""
+    known: set[str] = set()
 
     def run(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs}
         source = _source(self, dict(zip(self.arg_names, args, strict=False)) | kwargs)
         key = f"{self.__name__} {source.signature} {source.constants} {source.attrs} {options}"
-        if key not in made:
-            kernel = triton.compile(source, target=TARGET, options=options)
-            made[key] = Compiled(self.__name__, kernel.metadata.shared, kernel.asm["ptx"])
-            results.append(made[key])
+        if key not in known:
+            known.add(key)
+            take(self.__name__, source, options)
 
     # What the kernels would have written reads as zeros: ids must lie in their vocabularies.
     with (
         patch.object(JITFunction, "run", run),
         patch.object(torch, "empty", torch.zeros),
+        patch.object(torch, "empty_like", torch.zeros_like),
+        patch.object(torch.Tensor, "new_empty", torch.Tensor.new_zeros),
         patch("engine.dependent_launch._overlaps", lambda device: CAPABILITY >= 90),
         patch.object(torch.Tensor, "is_cuda", True),
     ):
-        yield results
+        yield
 
 
 def _source(function: Any, values: dict[str, Any]) -> ASTSource:

@@ -67,8 +67,9 @@ def load_device_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
         sizes=sizes,
         capture=on_gpu and config.cuda_graphs,
     )
-    announce("compiling and capturing the first steps")
-    runner.warm_up()
+    if on_gpu:  # elsewhere nothing is compiled
+        announce("compiling and capturing the first steps")
+        runner.warm_up()
     kind = f"{torch.cuda.get_device_name(device) if on_gpu else 'interpreted'} {setup.kv_dtype}"
     return Loaded(runner, cache.num_blocks, kind)
 

@@ -41,6 +41,9 @@ from engine.types import TokenLogprob
 _WARM = 8
 """The largest decode step that is captured before the first request."""
 
+_NO_NEWS = np.zeros((1, 3), dtype=np.int32)
+"""An update that tells the first row's block table what it begins with anyway."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptScores:
@@ -149,16 +152,20 @@ class DeviceRunner:
 
     @torch.inference_mode()
     def warm_up(self) -> None:
-        """Compile, and capture, what the first requests will need: a short prompt and small decode
-        steps, of padding only, and draws by common controls. Larger steps, and what other controls
-        need, come when they do."""
-        prompts = self._sizes.first_prompts if self._mixed.captures else []
-        for size in prompts * 2:  # to run, then to be captured
+        """Compile what plain steps of any size and common controls need, which requests would wait
+        for with everybody beside them, and capture a short prompt and small decode steps: by steps
+        of padding only. What other controls need is compiled when they come."""
+        self._tables.receive(np.zeros(0, dtype=np.int32), _NO_NEWS)
+        for number in self._sizes.decodes:
+            logits = self._draw_padding(number)
+        compile_common(logits[:1])
+        for size in self._sizes.prompts:
             self._hidden(self._send(StepPlan(()), size), size)
-        for number in [one for one in self._sizes.decodes if one <= _WARM] * 2:
-            self._draw_padding(number)
-        if self._device.type == "cuda":  # elsewhere nothing is compiled
-            compile_common(self._draw_padding(1))
+        if self._decodes.captures:  # what comes again
+            for number in [one for one in self._sizes.decodes if one <= _WARM]:
+                self._draw_padding(number)
+            for size in self._sizes.first_prompts:
+                self._hidden(self._send(StepPlan(()), size), size)
 
     def _draw_padding(self, number: int) -> Tensor:
         """A greedy decode step of nobody's rows; gives its logits."""

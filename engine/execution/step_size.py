@@ -93,8 +93,13 @@ class StepSizes:
     @property
     def first_prompts(self) -> list[StepSize]:
         """Of steps with a prompt or a few, and a few decodes."""
-        sizes = self._chunk_tokens[:2]
-        return [StepSize(self._beside_chunks[0], _CHUNKS[0], tokens) for tokens in sizes]
+        return self.prompts[:2]
+
+    @property
+    def prompts(self) -> list[StepSize]:
+        """The same, from short prompts to long ones."""
+        beside = (self._beside_chunks[0], _CHUNKS[0])
+        return [StepSize(*beside, tokens) for tokens in self._chunk_tokens]
 
     def padded(self, size: StepSize) -> StepSize | None:
         """The least that holds a step; None where its chunks are too many or too long.

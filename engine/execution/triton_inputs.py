@@ -1,6 +1,7 @@
 """Kernels that make a step's tensors on the device, from a packet and the tables of the rows.
 
-Know nothing of models.
+Compiled once each: they do not ask how long a packet's parts are or where these lie. Know nothing
+of models.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ _TOKENS = 128  # of one program; a decode uses one lane of them, which costs not
 _UPDATES = 256
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _update_blocks(updates, table, count, width, SIZE: tl.constexpr):
     number = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     valid = number < count
@@ -24,7 +25,7 @@ def _update_blocks(updates, table, count, width, SIZE: tl.constexpr):
     tl.store(table + row * width + index, block, mask=valid)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["rows", "starts", "query_starts", "given_ids"])
 def _build_inputs(
     rows,
     starts,
@@ -60,7 +61,7 @@ def _build_inputs(
         tl.store(lengths + sequence, tl.where(real, start + count, 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def _record_draws(rows, token_ids, drawn, count, SIZE: tl.constexpr):
     number = tl.program_id(0) * SIZE + tl.arange(0, SIZE)
     valid = number < count

@@ -307,7 +307,7 @@ def test_with_an_8_bit_cache_results_stay_close(model: Path) -> None:
 
 
 @pytest.mark.parametrize("family", ["qwen3", "qwen3_moe"])
-def test_with_8_bit_weights_results_stay_close(family: str, tmp_path: Path) -> None:
+def test_with_8_bit_weights_results_stay_close(family: Family, tmp_path: Path) -> None:
     """Prompts by rounded activations, decodes of one row, but for experts, by the weights alone."""
     model = make_tiny_model(tmp_path, family, num_hidden_layers=1)
     small = {"block_size": 16, "max_num_sequences": 4, "kv_cache_tokens": 256}

@@ -36,7 +36,7 @@ serve: $(VENV)/.filled-serve
 	@exec $(PY) -m server serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: $(VENV)/.filled-dev
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 # Clients live in environments of their own; Node 20 or newer is needed for half of them.
 test-clients: $(VENV)/.filled-dev .venv-clients/.filled $(CLIENTS)/node_modules/.filled

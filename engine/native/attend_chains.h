@@ -70,7 +70,7 @@ void attend_rows(const Stretch& on, const T* keys, const T* values, const T* q,
       for (int64_t i = 0; i < here; ++i)
         for (int c = 0; c < STEPS; ++c) {
           const Floats value = value_of(v + (i / STEP<T> * DIM + c * LANES) * STEP<T>, i % STEP<T>);
-          for (int r = 0; r < R; ++r) out[r][c] += score[r][part + i] * value;
+          for (int r = 0; r < R; ++r) out[r][c] = fused(score[r][part + i], value, out[r][c]);
         }
     }
   }

@@ -56,11 +56,11 @@ inline Floats power_of_two(Floats x) {
   const Floats whole = (Floats)_mm512_roundscale_ps((__m512)x, 0);
   const Floats rest = x - whole;
   Floats p = all(0.00132647273f);
-  p = p * rest + 0.00967151299f;
-  p = p * rest + 0.0555073358f;
-  p = p * rest + 0.240222424f;
-  p = p * rest + 0.693147004f;
-  p = p * rest + 1.0f;
+  p = fused(p, rest, every(0.00967151299f));
+  p = fused(p, rest, every(0.0555073358f));
+  p = fused(p, rest, every(0.240222424f));
+  p = fused(p, rest, every(0.693147004f));
+  p = fused(p, rest, every(1.0f));
   return (Floats)_mm512_scalef_ps((__m512)p, (__m512)whole);
 }
 
@@ -105,8 +105,8 @@ struct TileState {
       }
       for (int i = 0; i < KEYS; i += 2 * LANES) {
         const float* at = scores + r * KEYS + i;
-        const Floats a = power_of_two(load(at) * scale - shift[r]);
-        const Floats b = power_of_two(load(at + LANES) * scale - shift[r]);
+        const Floats a = power_of_two(fused(scale, load(at), -every(shift[r])));
+        const Floats b = power_of_two(fused(scale, load(at + LANES), -every(shift[r])));
         weights[r] += a;
         weights[r] += b;
         const auto both = _mm512_cvtne2ps_pbh((__m512)b, (__m512)a);

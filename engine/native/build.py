@@ -26,7 +26,7 @@ CACHE_VARIABLE = "DIGLOT_NATIVE_CACHE"
 _COMPILERS = ("c++", "g++", "clang++")
 _NATIVE = ("-march=native",)
 _NO_MATRIX_UNITS = ("-mno-amx-tile", "-mno-amx-bf16", "-mno-amx-int8")
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared", "-Wno-psabi")
+_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-Wno-psabi")
 _SECONDS = 120
 
 log = logging.getLogger(__name__)

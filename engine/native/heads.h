@@ -38,7 +38,7 @@ struct Inputs {
 // 1 / sqrt(mean(x^2) + eps)
 inline float inverse_root(const float* x, int64_t size, float eps) {
   Floats squares{};
-  for (int64_t i = 0; i < size; i += LANES) squares += load(x + i) * load(x + i);
+  for (int64_t i = 0; i < size; i += LANES) squares = fused(load(x + i), load(x + i), squares);
   return 1.0f / std::sqrt(sum(squares) / float(size) + eps);
 }
 
@@ -58,7 +58,7 @@ void read_head(const Inputs& in, const T* from, int64_t token, int head, int dim
     const T* cos = static_cast<const T*>(in.cos) + row * in.angle_stride;
     const T* sin = static_cast<const T*>(in.sin) + row * in.angle_stride;
     for (int i = 0; i < dim; i += LANES)
-      store(x + i, load(x + i) * load(cos + i) + load(swapped + i) * load(sin + i));
+      store(x + i, fused(load(x + i), load(cos + i), load(swapped + i) * load(sin + i)));
   }
 }
 

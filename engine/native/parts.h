@@ -9,6 +9,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__ARM_FEATURE_FMA)
+#include <arm_neon.h>
+#endif
+
 namespace {
 
 constexpr int LANES = 16;
@@ -121,6 +127,33 @@ inline Floats operator-(const Floats& a) {
 inline Floats& operator+=(Floats& a, const Floats& b) { return a = a + b; }
 
 #endif
+
+inline FloatPart every(float x) { return x - FloatPart{}; }
+
+// a * b + c, rounded once where the processor can. The compiler is told to make no such operation by
+// itself (-ffp-contract=off): whether it would hangs on the code around, and so a row's bits could
+// tell how many rows share a kernel.
+inline FloatPart fused(FloatPart a, FloatPart b, FloatPart c) {
+#if defined(__AVX512F__)
+  return (FloatPart)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (FloatPart)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_FEATURE_FMA)
+  return (FloatPart)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+#ifndef __AVX512F__
+inline Floats fused(const Floats& a, const Floats& b, const Floats& c) {
+  return by_parts([](auto a, auto b, auto c) { return fused(a, b, c); }, a, b, c);
+}
+#endif
+
+inline Floats fused(float a, const Floats& b, const Floats& c) {
+  return by_parts([a](auto b, auto c) { return fused(every(a), b, c); }, b, c);
+}
 
 // One number of a part, by `f` of two at a time.
 template <class F>

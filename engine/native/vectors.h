@@ -6,10 +6,6 @@
 #include <algorithm>
 #include <cmath>
 
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
 #include "parts.h"
 
 namespace {
@@ -107,7 +103,7 @@ inline Floats second_of_pairs(const Words& pairs) {
 }
 
 inline Floats multiply_add(const Floats& sums, const float* x, const Floats& weights) {
-  return sums + *x * weights;
+  return fused(*x, weights, sums);
 }
 
 inline Floats multiply_add(const Floats& sums, const Bfloat* x, const Words& weights) {
@@ -117,7 +113,8 @@ inline Floats multiply_add(const Floats& sums, const Bfloat* x, const Words& wei
   return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
                                   (__m512bh)weights);
 #else
-  return sums + number(x[0]) * first_of_pairs(weights) + number(x[1]) * second_of_pairs(weights);
+  const Floats first = fused(number(x[0]), first_of_pairs(weights), sums);
+  return fused(number(x[1]), second_of_pairs(weights), first);
 #endif
 }
 
@@ -136,24 +133,22 @@ inline float largest(const Floats& v) {
 }
 
 // exp by range reduction and a polynomial (Cephes); 0 far below, as exp of LOWEST is.
-template <class V>
-inline V exponential_of(V x) {
-  using Integers = decltype(x < x);
-  const V low = V{} - 87.3f;
-  const V bounded = x > low ? x : low;
-  const V rounder = V{} + 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const V n = (bounded * 1.44269504f + rounder) - rounder;
-  V r = bounded - n * 0.693359375f;
-  r = r - n * -2.12194440e-4f;
-  V p = V{} + 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const V y = p * (r * r) + r + 1.0f;
-  const Integers power = (__builtin_convertvector(n, Integers) + 127) << 23;
-  return x < low ? V{} : y * (V)power;
+inline FloatPart exponential_of(FloatPart x) {
+  const FloatPart low = every(-87.3f);
+  const FloatPart bounded = x > low ? x : low;
+  const FloatPart rounder = every(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const FloatPart n = fused(bounded, every(1.44269504f), rounder) - rounder;
+  FloatPart r = fused(n, every(-0.693359375f), bounded);
+  r = fused(n, every(2.12194440e-4f), r);
+  FloatPart p = every(1.9875691500e-4f);
+  p = fused(p, r, every(1.3981999507e-3f));
+  p = fused(p, r, every(8.3334519073e-3f));
+  p = fused(p, r, every(4.1665795894e-2f));
+  p = fused(p, r, every(1.6666665459e-1f));
+  p = fused(p, r, every(5.0000001201e-1f));
+  const FloatPart y = fused(p, r * r, r) + 1.0f;
+  const IntPart power = (__builtin_convertvector(n, IntPart) + 127) << 23;
+  return x < low ? FloatPart{} : y * (FloatPart)power;
 }
 
 inline Floats exponential(const Floats& x) {
@@ -164,7 +159,7 @@ inline Floats exponential(const Floats& x) {
 inline Floats reciprocal(Floats x) {
 #ifdef __AVX512F__  // a division takes as long as twenty additions
   const Floats guess = (Floats)_mm512_rcp14_ps((__m512)x);
-  return guess * (2.0f - x * guess);
+  return guess * fused(-x, guess, all(2.0f));
 #else
   return 1.0f / x;
 #endif
@@ -177,7 +172,7 @@ inline Floats silu(Floats x) { return larger(x, all(-80.0f)) * sigmoid(x); }
 
 // By its approximation: see engine/models/activation.py.
 inline Floats gelu_tanh(Floats x) {
-  return x * sigmoid(x * (1.59576912f + 0.0713548128f * x * x));
+  return x * sigmoid(x * fused(0.0713548128f * x, x, all(1.59576912f)));
 }
 
 // What becomes of gates and values: see engine/models/activation.py.

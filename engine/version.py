@@ -5,4 +5,4 @@ Knows nothing else.
 
 from __future__ import annotations
 
-__version__ = "0.9.0"
+__version__ = "0.10.0"

@@ -155,7 +155,8 @@ class DeviceRunner:
         """Compile what plain steps of any size and common controls need, which requests would wait
         for with everybody beside them, and capture a short prompt and small decode steps: by steps
         of padding only. What other controls need is compiled when they come."""
-        self._tables.receive(np.zeros(0, dtype=np.int32), _NO_NEWS)
+        _, packet = self._packets.write(StepPlan(()), StepSize(1))
+        self._tables.receive(packet, _NO_NEWS)
         for number in self._sizes.decodes:
             logits = self._draw_padding(number)
         compile_common(logits[:1])

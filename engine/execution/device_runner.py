@@ -41,6 +41,9 @@ from engine.types import TokenLogprob
 _WARM = 8
 """The largest decode step that is captured before the first request."""
 
+_WARM_PROMPTS = 2
+"""As many sizes of steps with prompts, from the least, are captured then, too."""
+
 _NO_NEWS = np.zeros((1, 3), dtype=np.int32)
 """An update that tells the first row's block table what it begins with anyway."""
 
@@ -161,12 +164,16 @@ class DeviceRunner:
             logits = self._draw_padding(number)
         compile_common(logits[:1])
         for size in self._sizes.prompts:
-            self._hidden(self._send(StepPlan(()), size), size)
+            self._read_padding(size)
         if self._decodes.captures:  # what comes again
             for number in [one for one in self._sizes.decodes if one <= _WARM]:
                 self._draw_padding(number)
-            for size in self._sizes.first_prompts:
-                self._hidden(self._send(StepPlan(()), size), size)
+            for size in self._sizes.prompts[:_WARM_PROMPTS]:
+                self._read_padding(size)
+
+    def _read_padding(self, size: StepSize) -> None:
+        """A step with prompts of nobody."""
+        self._hidden(self._send(StepPlan(()), size), size)
 
     def _draw_padding(self, number: int) -> Tensor:
         """A greedy decode step of nobody's rows; gives its logits."""

@@ -91,13 +91,8 @@ class StepSizes:
         """Neither tokens nor sequences of a padded step are more."""
 
     @property
-    def first_prompts(self) -> list[StepSize]:
-        """Of steps with a prompt or a few, and a few decodes."""
-        return self.prompts[:2]
-
-    @property
     def prompts(self) -> list[StepSize]:
-        """The same, from short prompts to long ones."""
+        """Of steps with a prompt or a few, and a few decodes, from short prompts to long ones."""
         beside = (self._beside_chunks[0], _CHUNKS[0])
         return [StepSize(*beside, tokens) for tokens in self._chunk_tokens]
 

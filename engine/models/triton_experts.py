@@ -141,10 +141,45 @@ def _expert_product(
     pair = tl.load(pairs + row, mask=is_row, other=0)
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     is_column = column < num_columns
-    inner = tl.arange(0, DEPTH)
     matrix = expert.to(tl.int64) * num_columns + column
-    x_row = pair // PER_ROW
-    from_x = x + x_row[:, None] * depth + inner[None, :]
+    total = _tile_of_expert(
+        x,
+        row_scales,
+        weight,
+        scales,
+        pair // PER_ROW,
+        matrix,
+        is_row,
+        is_column,
+        depth,
+        ROWS,
+        COLUMNS,
+        DEPTH,
+    )
+    if bias is not None:
+        total += tl.load(bias + matrix, mask=is_column, other=0.0).to(tl.float32)[None, :]
+    place = pair[:, None] * num_columns + column[None, :]
+    tl.store(out + place, total, mask=is_row[:, None] & is_column[None, :])
+
+
+@triton.jit
+def _tile_of_expert(
+    x,
+    row_scales,
+    weight,
+    scales,
+    row,  # [ROWS] of x
+    matrix,  # [COLUMNS] rows of the weights of all experts
+    is_row,
+    is_column,
+    depth,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    DEPTH: tl.constexpr,
+):
+    """A tile of a product in float32, by whatever the weights are stored in."""
+    inner = tl.arange(0, DEPTH)
+    from_x = x + row[:, None] * depth + inner[None, :]
     if scales is None:
         from_weight = weight + matrix[None, :] * depth + inner[:, None]
         total = summed(from_x, from_weight, is_row, is_column, depth, ROWS, COLUMNS, DEPTH)
@@ -163,12 +198,9 @@ def _expert_product(
             from_weight, tl.trans(from_x), is_column, is_row, depth, COLUMNS, ROWS, DEPTH
         )
         of_weight = tl.load(scales + matrix, mask=is_column, other=0.0)
-        of_row = tl.load(row_scales + x_row, mask=is_row, other=0.0)
+        of_row = tl.load(row_scales + row, mask=is_row, other=0.0)
         total = tl.trans(turned) * of_weight[None, :] * of_row[:, None]
-    if bias is not None:
-        total += tl.load(bias + matrix, mask=is_column, other=0.0).to(tl.float32)[None, :]
-    place = pair[:, None] * num_columns + column[None, :]
-    tl.store(out + place, total, mask=is_row[:, None] & is_column[None, :])
+    return total
 
 
 @triton.jit

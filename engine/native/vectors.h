@@ -118,7 +118,9 @@ inline Floats multiply_add(const Floats& sums, const Bfloat* x, const Words& wei
 #endif
 }
 
-inline Floats all(float x) { return Floats{} + x; }
+inline Floats all(float x) {
+  return made([x](int) { return every(x); });
+}
 
 inline Floats larger(const Floats& a, const Floats& b) {
   return by_parts([](auto a, auto b) { return a > b ? a : b; }, a, b);

@@ -3,6 +3,7 @@ prints a line for each, in JSON."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 import torch
@@ -15,7 +16,7 @@ from engine.models.layer_weights import Projection, together
 from engine.models.mxfp4 import BLOCK
 from engine.models.triton_experts import choose_tile, combine, multiply
 from engine.models.triton_layers import gated, rms_norm, soft_cap_
-from engine.models.triton_linear import Tile, linear
+from engine.models.triton_linear import linear
 from engine.models.triton_quantize import quantize_rows
 from engine.models.triton_routing import route_rows, sort_by_expert
 from engine.models.triton_thin import Norm, thin_gated, thin_product
@@ -50,10 +51,7 @@ def launch_experts(dtype: torch.dtype, batch_invariant: bool) -> None:
     for tokens in (1, 512):
         x, weight = torch.zeros(tokens, 64, dtype=dtype), torch.zeros(4, 128, 64, dtype=dtype)
         _, chosen = route_rows(x[:, :4].contiguous(), Routing(4, 2, True))
-
-        def tile(weights: torch.dtype, pairs: int = 2 * tokens) -> Tile:
-            return choose_tile(pairs, 4, weights, batch_invariant=batch_invariant)
-
+        tile = partial(choose_tile, 2 * tokens, 4, batch_invariant=batch_invariant)
         by_expert, plain = sort_by_expert(chosen, 4, tile(dtype).rows), tile(dtype)
         multiply(x, Projection(weight, None), by_expert, plain, 2)
         parts = multiply(x, Projection(weight, weight[..., 0].contiguous()), by_expert, plain, 2)

@@ -117,9 +117,8 @@ def test_eight_bits_give_what_the_rounded_numbers_give(tokens: int) -> None:
     """By scales that differ from row to row, and that a tile's rows and columns must not mix up."""
     experts, per_token, columns, depth = 5, 2, 100, 272
     _, chosen = route(noise(tokens, experts, dtype=torch.float32), Routing(experts, 2, True))
-    x = noise(tokens, depth, dtype=torch.bfloat16) * torch.logspace(-2, 2, tokens, device=DEVICE)[
-        :, None
-    ].to(torch.bfloat16)
+    x = noise(tokens, depth, dtype=torch.bfloat16)
+    x *= torch.logspace(-2, 2, tokens, device=DEVICE)[:, None]
     exact = noise(experts, columns, depth, dtype=torch.bfloat16, seed=1)
     exact *= torch.logspace(-2, 2, experts * columns, device=DEVICE).view(experts, columns, 1)
     bias = noise(experts, columns, dtype=torch.bfloat16, seed=2)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when a kernel is defined: before any import of one
+    if find_spec("triton"):
+        import_module("tests.quick_interpreter").make_quick()
 
 TESTS_OF_KERNELS = ("test_triton_", "test_sampling_rows", "test_device_runner")
 

@@ -8,18 +8,14 @@ inside; tests of kernels in anything but float32 need it.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from triton._C.libtriton.ir import ScaleDotElemTypeTY
-from triton.language.core import is_builtin
-from triton.runtime import interpreter
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
 from engine.models.mxfp4 import BLOCK, expanded
@@ -47,21 +43,6 @@ def _expand(codes: Any, scales: Any) -> np.ndarray:
     weights, exponents = (torch.from_numpy(np.ascontiguousarray(h.data)) for h in (codes, scales))
     blocks = weights.T.reshape(*exponents.shape, BLOCK // 2)
     return expanded(blocks, exponents, torch.float32).T.numpy()
-
-
-@cache
-def _builtins(package: Any) -> list[str]:
-    return [name for name, member in inspect.getmembers(package) if is_builtin(member)]
-
-
-def _patch_builtin(package: Any, builder: Any, scope: Any) -> None:
-    """As Triton's own, which goes through the whole package at each call of a function within a
-    kernel, though its members are replaced already: a quarter of all that the interpreter does."""
-    for name in _builtins(package):
-        member = getattr(package, name)
-        if not is_builtin(member):
-            return  # so all are
-        interpreter._patch_attr(package, name, member, builder, scope)
 
 
 @contextmanager
@@ -100,7 +81,6 @@ def exact_numbers(*, one_order: bool = False) -> Iterator[None]:
         return product(_convert(a, "fp32"), _expand(b, b_scale), d)
 
     with (
-        patch.object(interpreter, "_patch_builtin", _patch_builtin),
         patch.multiple(InterpreterBuilder, cast_impl=cast, create_fp_to_fp=convert, create_dot=dot),
         patch.object(InterpreterBuilder, "create_dot_scaled", dot_scaled, create=True),
     ):

@@ -26,17 +26,21 @@ TEXT = "Once upon a time there was a little dog that wanted to see the big world
 
 
 class Sample:
-    """One open sample: how many tokens are still to come."""
+    """One open sample: how many tokens are still to come, and which."""
 
-    def __init__(self, submit: ipc.Submit) -> None:
+    def __init__(self, submit: ipc.Submit, script: list[tuple[int, ...]]) -> None:
         self.request_id = submit.request_id
         self.left = submit.params.max_new_tokens or 16
+        self._script = itertools.cycle(script)
 
-    def output(self, token: tuple[int, ...]) -> ipc.SequenceOutput:
+    def output(self) -> ipc.SequenceOutput:
         """The next token; the last one comes with the reason."""
         self.left -= 1
-        finish = None if self.left else FinishReason.LENGTH
-        return ipc.SequenceOutput(request_id=self.request_id, token_ids=token, finish_reason=finish)
+        return ipc.SequenceOutput(
+            request_id=self.request_id,
+            token_ids=next(self._script),
+            finish_reason=None if self.left else FinishReason.LENGTH,
+        )
 
 
 class Script:
@@ -52,7 +56,7 @@ class Script:
         self._samples: dict[str, Sample] = {}
         self._credit = AHEAD
         tokenizer = load_tokenizer(config.model)
-        self._tokens = itertools.cycle(words(tokenizer))
+        self._script = [(token_id,) for token_id in words(tokenizer)]
         card = ModelCard(
             id="diglot-mini",
             created=0,
@@ -77,7 +81,7 @@ class Script:
 
     def _take(self, message: ipc.Submit | ipc.Abort) -> None:
         if isinstance(message, ipc.Submit):
-            self._samples[message.request_id] = Sample(message)
+            self._samples[message.request_id] = Sample(message, self._script)
         elif message.request_ids:
             for request_id in message.request_ids:
                 self._samples.pop(request_id, None)
@@ -86,8 +90,7 @@ class Script:
 
     def _step(self) -> None:
         self._credit -= 1
-        token = (next(self._tokens),)
-        outputs = tuple([sample.output(token) for sample in self._samples.values()])
+        outputs = tuple([sample.output() for sample in self._samples.values()])
         self._send(ipc.StepOutputs(outputs, EngineStats(running=len(outputs))))
         for sample in [sample for sample in self._samples.values() if not sample.left]:
             del self._samples[sample.request_id]

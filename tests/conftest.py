@@ -8,6 +8,11 @@ from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
+
+# Read when torch is loaded. Tests run side by side: threads that spin while they wait for the rest
+# of theirs take the processor from another test's.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 
 if not torch.cuda.is_available():

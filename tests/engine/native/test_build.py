@@ -16,12 +16,15 @@ needs_compiler = pytest.mark.skipif(build.built_library() is None, reason="needs
 def test_the_second_time_nothing_is_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(build.CACHE_VARIABLE, str(tmp_path))
+    source, cache = tmp_path / "short.cpp", tmp_path / "cache"
+    source.write_text("int answer() { return 42; }")
+    monkeypatch.setattr(build, "SOURCE", source)
+    monkeypatch.setenv(build.CACHE_VARIABLE, str(cache))
     made = build.built_library()
-    assert made is not None and made.parent == tmp_path
+    assert made is not None and made.parent == cache
     written = made.stat().st_mtime_ns
     assert build.built_library() == made and made.stat().st_mtime_ns == written
-    assert list(tmp_path.iterdir()) == [made]
+    assert list(cache.iterdir()) == [made]
 
 
 def test_without_a_compiler_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ constexpr int ROWS = 4;
 inline Floats value_of(const float* values, int) { return load(values); }
 
 inline Floats value_of(const Bfloat* values, int key) {  // of a pair of keys
-  const Words pairs = terms(values, Bfloat());
+  const Words pairs = pairs_of(values);
   return key ? second_of_pairs(pairs) : first_of_pairs(pairs);
 }
 
@@ -25,9 +25,11 @@ inline Floats weights_of(Floats scores, float most) {
 
 // `R` rows [R, DIM]; `positions` are those of the rows.
 template <class T, int R, int DIM>
-void attend_rows(const Stretch& on, const T* keys, const T* values, const T* q,
+void attend_rows(const Stretch& on, const T* keys, const T* values, const T* queries,
                  const int64_t* positions, Partial* result) {
   constexpr int STEPS = DIM / LANES;
+  alignas(64) Factor<T> room[WIDENS<T> ? R * DIM : 1];
+  const Factor<T>* q = factors(queries, R * DIM, room);
   Floats out[R][STEPS] = {}, weights[R] = {};
   float most[R];
   for (int r = 0; r < R; ++r) most[r] = LOWEST;

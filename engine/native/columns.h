@@ -51,24 +51,21 @@ inline void scale_and_bias(const Linear& w, int64_t unit, Floats* sums, int64_t 
   }
 }
 
-// Integers as the rows' type: the same numbers as a product makes of them.
-template <class T>
-void expand(const int8_t* weights, int64_t count, T* to) {
-  for (int64_t k = 0; k < count; k += STEP<T> * LANES) {
-    const auto some = terms(weights + k, T());
-    std::memcpy(to + k, &some, sizeof some);
-  }
+// Weights as rows of T are multiplied with them: the same numbers as a product makes of them.
+template <class W, class X, class T>
+void expand(const W* weights, int64_t count, X* to, T) {
+  for (int64_t k = 0; k < count; k += STEP<T> * LANES) write_terms(to + k, terms(weights + k, T()));
 }
 
 // The same once for all rows, in room that is kept for the next weights.
 template <class T, class W>
-const T* expanded(const W* weights, int64_t count) {
-  if constexpr (std::is_same_v<T, W>) {
+const Factor<T>* expanded(const W* weights, int64_t count) {
+  if constexpr (std::is_same_v<Factor<T>, W>) {
     return weights;
   } else {
-    static thread_local Room<T> room;
+    static thread_local Room<Factor<T>> room;
     grow(room, count);
-    expand(weights, count, room.data());
+    expand(weights, count, room.data(), T());
     return room.data();
   }
 }

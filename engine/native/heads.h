@@ -4,6 +4,7 @@
 #pragma once
 
 #include "rows.h"
+#include "terms.h"
 
 namespace {
 

@@ -30,7 +30,7 @@ constexpr bool EXPANDS_ALWAYS = std::is_same_v<W, FourBits>;
 template <int TILE>
 inline void load_weights(const int8_t* from) {
   alignas(64) Bfloat wide[TILE_NUMBERS];
-  expand(from, TILE_NUMBERS, wide);
+  expand(from, TILE_NUMBERS, wide, Bfloat());
   load_tile<TILE>(wide);
 }
 

@@ -32,13 +32,6 @@ inline Floats load(const Bfloat* from) {
   });
 }
 
-inline float number(Bfloat x) {
-  const uint32_t bits = uint32_t(x.bits) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
 inline void store(float* to, const Floats& v) {
   for (int i = 0; i < LANES; i += PART) std::memcpy(to + i, &part_of(v, i), sizeof(FloatPart));
 }
@@ -50,72 +43,6 @@ inline void store(Bfloat* to, const Floats& v) {  // rounds to nearest, ties to 
         __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, HalfPart);
     std::memcpy(to + i, &h, sizeof h);
   }
-}
-
-// Terms of a sum that one multiply_add takes of each of sixteen columns, which lie side by side.
-template <class T>
-constexpr int STEP = 1;
-template <>
-constexpr int STEP<Bfloat> = 2;
-
-// What a product takes of its weights at a time, as the arithmetic wants it: floats, or the pairs
-// of bfloat16 of sixteen columns. Weights may be integers; those of eight bits are exact in either.
-
-inline Floats terms(const float* weights, float) { return load(weights); }
-
-inline Floats terms(const int8_t* weights, float) {
-#ifdef __AVX512F__  // GCC 12 makes sixteen conversions of what stands below
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(weights));
-  return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
-#else
-  return made([=](int i) {
-    const IntPart integers = __builtin_convertvector(part_at<BytePart>(weights + i), IntPart);
-    return __builtin_convertvector(integers, FloatPart);
-  });
-#endif
-}
-
-inline Words terms(const Bfloat* weights, Bfloat) {
-  return made([=](int i) { return part_at<WordPart>(weights + 2 * i); });
-}
-
-inline Words terms(const int8_t* weights, Bfloat) {
-#ifdef __AVX512BF16__
-  return (Words)_mm512_cvtne2ps_pbh((__m512)terms(weights + LANES, 0.0f),
-                                    (__m512)terms(weights, 0.0f));
-#else
-  return made([=](int i) {
-    const BytePairPart bytes = part_at<BytePairPart>(weights + 2 * i);
-    const IntPart pairs = (IntPart)__builtin_convertvector(bytes, ShortPairPart);
-    const WordPart first = (WordPart)__builtin_convertvector(pairs << 16 >> 16, FloatPart);
-    const WordPart second = (WordPart)__builtin_convertvector(pairs >> 16, FloatPart);
-    return first >> 16 | (second & 0xffff0000u);
-  });
-#endif
-}
-
-inline Floats first_of_pairs(const Words& pairs) {
-  return by_parts([](auto pairs) { return (FloatPart)(pairs << 16); }, pairs);
-}
-
-inline Floats second_of_pairs(const Words& pairs) {
-  return by_parts([](auto pairs) { return (FloatPart)(pairs & 0xffff0000u); }, pairs);
-}
-
-inline Floats multiply_add(const Floats& sums, const float* x, const Floats& weights) {
-  return fused(*x, weights, sums);
-}
-
-inline Floats multiply_add(const Floats& sums, const Bfloat* x, const Words& weights) {
-#ifdef __AVX512BF16__
-  int32_t pair;
-  std::memcpy(&pair, x, sizeof pair);
-  return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)_mm512_set1_epi32(pair),
-                                  (__m512bh)weights);
-#else
-  const Floats first = fused(number(x[0]), first_of_pairs(weights), sums);
-  return fused(number(x[1]), second_of_pairs(weights), first);
-#endif
 }
 
 inline Floats all(float x) {

@@ -23,6 +23,60 @@ inline Floats weights_of(Floats scores, float most) {
   return by_parts(of_some, scores);
 }
 
+// Vectors of sums that each of `rows` rows has at a time: as many as there are registers for.
+constexpr int together([[maybe_unused]] int rows) {
+#ifdef __AVX512F__
+  return MAX_DIM / LANES;
+#else
+  return rows > 3 ? 1 : rows > 1 ? 2 : 4;
+#endif
+}
+
+// Calls `f(first, count)` for stretches of `N` things, at most `MOST` at a time; `count` is a type's.
+template <int MOST, int N, class F>
+inline void in_stretches(const F& f) {
+  constexpr int COUNT = N < MOST ? N : MOST;
+  for (int first = 0; first < N / COUNT * COUNT; first += COUNT)
+    f(first, std::integral_constant<int, COUNT>());
+  if constexpr (N % COUNT > 0) f(N / COUNT * COUNT, std::integral_constant<int, N % COUNT>());
+}
+
+// Products of rows [R, DIM] with a tile's keys.
+template <class T, int R, int DIM>
+void score_tile(const Factor<T>* q, const T* const (&keys)[UNITS], Floats (&dot)[R][UNITS]) {
+  in_stretches<together(R), UNITS>([&](int first, auto count) {
+    constexpr int C = decltype(count)::value;
+    Floats sum[R][C] = {};
+    for (int d = 0; d < DIM; d += STEP<T>)
+      for (int r = 0; r < R; ++r)
+        for (int c = 0; c < C; ++c)
+          sum[r][c] =
+              multiply_add(sum[r][c], q + r * DIM + d, terms(keys[first + c] + d * LANES, T()));
+    for (int r = 0; r < R; ++r)
+      for (int c = 0; c < C; ++c) dot[r][first + c] = sum[r][c];
+  });
+}
+
+// Adds up to sixteen keys' values, by their weights from `at` on, to `out`.
+template <class T, int R, int DIM>
+void add_values(const T* values, int64_t count, const float (&weights)[R][KEYS], int64_t at,
+                Floats (&out)[R][DIM / LANES]) {
+  in_stretches<together(R), DIM / LANES>([&](int first, auto vectors) {
+    constexpr int C = decltype(vectors)::value;
+    Floats sum[R][C];
+    for (int r = 0; r < R; ++r)
+      for (int c = 0; c < C; ++c) sum[r][c] = out[r][first + c];
+    for (int64_t i = 0; i < count; ++i)
+      for (int c = 0; c < C; ++c) {
+        const int64_t place = i / STEP<T> * DIM + (first + c) * LANES;
+        const Floats value = value_of(values + place * STEP<T>, i % STEP<T>);
+        for (int r = 0; r < R; ++r) sum[r][c] = fused(weights[r][at + i], value, sum[r][c]);
+      }
+    for (int r = 0; r < R; ++r)
+      for (int c = 0; c < C; ++c) out[r][first + c] = sum[r][c];
+  });
+}
+
 // `R` rows [R, DIM]; `positions` are those of the rows.
 template <class T, int R, int DIM>
 void attend_rows(const Stretch& on, const T* keys, const T* values, const T* queries,
@@ -39,11 +93,8 @@ void attend_rows(const Stretch& on, const T* keys, const T* values, const T* que
     const T* k[UNITS];  // those behind the last key are never seen: any other stands in
     for (int u = 0; u < UNITS; ++u)
       k[u] = keys + on.places(std::min(tile + u * LANES, last_unit));
-    Floats dot[R][UNITS] = {};
-    for (int d = 0; d < DIM; d += STEP<T>)
-      for (int r = 0; r < R; ++r)
-        for (int u = 0; u < UNITS; ++u)
-          dot[r][u] = multiply_add(dot[r][u], q + r * DIM + d, terms(k[u] + d * LANES, T()));
+    Floats dot[R][UNITS];
+    score_tile<T, R, DIM>(q, k, dot);
     for (int r = 0; r < R; ++r) {
       Floats top = all(LOWEST);
       for (int u = 0; u < UNITS; ++u) {
@@ -66,15 +117,9 @@ void attend_rows(const Stretch& on, const T* keys, const T* values, const T* que
       }
     }
     const int64_t seen = std::min<int64_t>(KEYS, on.last - tile);
-    for (int64_t part = 0; part < seen; part += LANES) {
-      const T* v = values + on.places(tile + part);
-      const int64_t here = std::min<int64_t>(LANES, seen - part);
-      for (int64_t i = 0; i < here; ++i)
-        for (int c = 0; c < STEPS; ++c) {
-          const Floats value = value_of(v + (i / STEP<T> * DIM + c * LANES) * STEP<T>, i % STEP<T>);
-          for (int r = 0; r < R; ++r) out[r][c] = fused(score[r][part + i], value, out[r][c]);
-        }
-    }
+    for (int64_t part = 0; part < seen; part += LANES)
+      add_values<T, R, DIM>(values + on.places(tile + part), std::min<int64_t>(LANES, seen - part),
+                            score, part, out);
   }
   for (int r = 0; r < R; ++r) {
     result[r].most = most[r];

@@ -20,9 +20,9 @@ constexpr int FEW_ROWS = 4;   // for which widening weights on their way is less
 constexpr int64_t PASS_ROWS = 480;  // rows that stay in the cache while all columns pass by
 
 // Units of a block. One row's sums would wait for each other if they were few.
-constexpr int64_t block_units(int64_t rows) {
+constexpr int64_t block_units([[maybe_unused]] int64_t rows) {
 #ifdef __AVX512F__
-  return rows < 0 ? 0 : COLUMNS;
+  return COLUMNS;
 #else
   return rows > 1 ? 2 : COLUMNS;
 #endif

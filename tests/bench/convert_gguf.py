@@ -34,8 +34,8 @@ _TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_hea
 
 
 def converted(model: Path, dtype: str, cache: Path) -> Path:
-    """A GGUF file of a directory of one of `_FAMILIES`, made on first use. Norms, biases and
-    routers stay in float32."""
+    """A GGUF file of a directory of one of `_FAMILIES`, made on first use; `dtype` may be int8, for
+    Q8_0. Norms, biases and routers stay in float32."""
     gguf: Any = import_module("gguf")
     target = cache / f"{model.name}-{dtype}.gguf"
     if target.exists():
@@ -127,11 +127,13 @@ def _add_four_bits(writer: Any, name: str, blocks: torch.Tensor) -> None:
 
 def _add(writer: Any, name: str, tensor: torch.Tensor, dtype: str) -> None:
     gguf: Any = import_module("gguf")
-    if dtype == "bfloat16" and tensor.dim() > 1 and "gate_inp" not in name:
-        bits = tensor.bfloat16().contiguous().view(torch.uint8).numpy()
-        writer.add_tensor(name, bits, raw_dtype=gguf.GGMLQuantizationType.BF16)
-    else:
-        writer.add_tensor(name, tensor.float().contiguous().numpy())
+    kinds = gguf.GGMLQuantizationType
+    numbers = tensor.float().contiguous().numpy()
+    if dtype == "float32" or tensor.dim() == 1 or "gate_inp" in name:
+        writer.add_tensor(name, numbers)
+        return
+    kind = kinds.Q8_0 if dtype == "int8" else kinds.BF16
+    writer.add_tensor(name, gguf.quants.quantize(numbers, kind), raw_dtype=kind)
 
 
 def _gguf_name(name: str, family: str) -> str:

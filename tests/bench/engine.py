@@ -5,7 +5,9 @@ line: prefill and decode tokens per second at each batch size, and our ratio to 
 part where `VLLM_PYTHON` names the interpreter of an environment that has it.
 
     python -m tests.bench.engine [--models embedded 135m] [--dtype bfloat16] [--peers]
-        [--prompt-tokens 1024]
+        [--prompt-tokens 1024] [--quantization int8]
+
+With eight bits of each weight llama.cpp has its Q8_0, which rounds activations, too.
 """
 
 from __future__ import annotations
@@ -73,6 +75,7 @@ class Diglot:
         dtype: str,
         device: Literal["cpu", "cuda"] = "cpu",
         most_tokens: int = 4096,
+        quantization: Literal["int8"] | None = None,
     ) -> None:
         """`most_tokens`: of all prompts together, so that one step has all first tokens."""
         config = EngineConfig(
@@ -82,6 +85,7 @@ class Diglot:
             threads=THREADS,
             prefix_cache=False,
             max_num_batched_tokens=most_tokens,
+            quantization=quantization,
         )
         self._core = EngineCore(*build_parts(config, lambda phase: None))
         self._runs = 0
@@ -156,11 +160,13 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
     vocab_size = json.loads((directory / "config.json").read_text())["vocab_size"]
     most = (max(options.batches), options.prompt_tokens + options.new_tokens)
     prompts = max(4096, max(options.batches) * options.prompt_tokens)
-    contestants: dict[str, Any] = {"diglot": Diglot(directory, dtype, most_tokens=prompts)}
+    kept = options.quantization
+    ours = Diglot(directory, dtype, most_tokens=prompts, quantization=kept)
+    contestants: dict[str, Any] = {"diglot": ours}
     if "transformers" in peers:
         contestants["transformers"] = Transformers(directory, dtype)
     if "llama.cpp" in peers:
-        contestants["llama.cpp"] = LlamaCppRates(directory, dtype, *most)
+        contestants["llama.cpp"] = LlamaCppRates(directory, kept or dtype, *most)
     if "vllm" in peers:
         contestants["vllm"] = VllmRates(directory, dtype, *most)
     result: dict[str, Any] = {}
@@ -172,9 +178,9 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
             options.rounds,
             {key: partial(c.run, sizes) for key, c in contestants.items()},
         )
-        ours = figures["diglot"]
+        own = figures["diglot"]
         figures["ratio"] = {
-            peer: {key: round(ours[key] / theirs[key], 2) for key in ours}
+            peer: {key: round(own[key] / theirs[key], 2) for key in own}
             for peer, theirs in figures.items()
             if peer != "diglot"
         }
@@ -196,6 +202,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--quantization", choices=["int8"])
     parser.add_argument("--prompt-tokens", type=int, default=PROMPT_TOKENS)
     parser.add_argument("--new-tokens", type=int, default=NEW_TOKENS)
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
@@ -208,7 +215,8 @@ def main() -> None:
         notes["vllm"] = "skipped: VLLM_PYTHON names no interpreter"
     peers = {name for name, note in notes.items() if note is None}
     results = {name: measure(name, options, peers) for name in options.models}
-    setting = {"prompt": options.prompt_tokens, "new": options.new_tokens, "dtype": options.dtype}
+    names = ("prompt_tokens", "new_tokens", "dtype", "quantization")
+    setting = {name.removesuffix("_tokens"): getattr(options, name) for name in names}
     line = {"bench": "engine", "unit": "tokens/s", "greedy": True, **setting, **machine()}
     line |= {"rounds": options.rounds}
     line |= {"peers": {name: note or version_of(name) for name, note in notes.items()}}

@@ -27,7 +27,8 @@ class LlamaCpp:
         self._model = lib.llama_model_load_from_file(str(path).encode(), options)
         context = lib.llama_context_default_params()
         context.n_ctx = most_rows * length
-        context.n_batch = context.n_ubatch = max(512, most_rows)
+        context.n_ubatch = max(512, most_rows)
+        context.n_batch = max(context.n_ubatch, length)  # a prompt must fit
         context.n_seq_max = most_rows
         context.n_threads = context.n_threads_batch = threads
         context.kv_unified = True

@@ -62,7 +62,8 @@ class ServerSettings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
         description="Number format of weights and activations; by default the checkpoint's own, "
-        "but on a CPU float32 unless it multiplies bfloat16 and the model is not tiny.",
+        "but on a CPU float32 where bfloat16 is slow (without AVX-512 or compiled kernels) and for "
+        "a tiny model.",
     )
     quantization: Literal["int8", "fp8"] | None = Field(
         default=None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import torch
@@ -11,8 +10,9 @@ from engine.attention.backend import AttentionBackend
 from engine.attention.cpu import CpuAttention
 from engine.attention.forward_batch import BlockTables
 from engine.attention.kv_cache import KVCache
-from engine.attention.native import NativeAttention, can_attend
+from engine.attention.native import NativeAttention
 from engine.errors import EngineFault
+from engine.execution.cpu_kernels import load_kernels
 from engine.execution.loaded import Loaded
 from engine.execution.machine import cpu_threads
 from engine.execution.model_runner import ModelRunner
@@ -21,12 +21,9 @@ from engine.grammar.masks import GrammarMasks
 from engine.models.decoder import Decoder
 from engine.models.native_decoder import NativeDecoder, can_decode
 from engine.models.weights import load_decoder, load_native_decoder
-from engine.native.build import built_library
 from engine.native.kernels import Kernels
 from engine.sampling.native_sampler import NativeSampler
 from engine.sampling.sampler import Sampler
-
-log = logging.getLogger(__name__)
 
 
 def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
@@ -37,9 +34,7 @@ def load_cpu_runner(setup: Setup, announce: Callable[[str], None]) -> Loaded:
     """
     config, spec = setup.config, setup.spec
     torch.set_num_threads(cpu_threads(config.threads, weight_bytes(setup.model_dir)))
-    kernels = None
-    if can_attend(attention_shape(setup.spec), config.block_size, setup.dtype):
-        kernels = _load_kernels(setup, announce)
+    kernels = load_kernels(config, attention_shape(spec), setup.dtype, announce)
     announce("loading weights")
     decoder = _decoder(setup, kernels)
     announce("making the key-value cache")
@@ -82,18 +77,3 @@ def _attention(setup: Setup, cache: KVCache, kernels: Kernels | None) -> Attenti
     if kernels is not None:
         return NativeAttention(kernels, attention_shape(setup.spec), cache)
     return CpuAttention(attention_shape(setup.spec), cache)
-
-
-def _load_kernels(setup: Setup, announce: Callable[[str], None]) -> Kernels | None:
-    """The compiled kernels, where they are wanted and can be had."""
-    if not setup.config.native_kernels:
-        return None
-    announce("compiling the CPU kernels")
-    library = built_library(setup.spec.head_dim)
-    if library is None:
-        return None
-    try:
-        return Kernels(library)
-    except OSError as error:
-        log.warning("the CPU kernels cannot be loaded, torch does their work: %s", error)
-        return None

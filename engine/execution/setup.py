@@ -13,6 +13,7 @@ import torch
 from engine.attention.backend import AttentionShape
 from engine.attention.kv_cache import KVCache, blocks_that_fit
 from engine.config import EngineConfig
+from engine.execution.cpu_kernels import multiply_bfloat16
 from engine.execution.machine import default_dtype, free_bytes, resolve_device
 from engine.execution.offered import check_offered
 from engine.models.spec import ModelSpec, load_spec
@@ -64,7 +65,10 @@ def resolve(config: EngineConfig) -> Setup:
     device = resolve_device(config.device)
     spec = load_spec(Path(config.model))
     if config.dtype == "auto":
-        dtype = default_dtype(spec.dtype, weight_bytes(Path(config.model)), device)
+        on_cpu = device.type == "cpu"
+        kernels = on_cpu and multiply_bfloat16(config, spec, attention_shape(spec))
+        size = weight_bytes(Path(config.model))
+        dtype = default_dtype(spec.dtype, size, device, kernels=kernels)
     else:
         dtype = getattr(torch, config.dtype)
     on_gpu = device.type == "cuda"

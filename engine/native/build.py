@@ -56,6 +56,13 @@ def built_library(head_dim: int | None = None) -> Path | None:
     return target
 
 
+def can_be_built() -> bool:
+    """Whether `built_library` can be expected to have them, by what is seen without making any."""
+    if platform.system() != "Linux":
+        return False
+    return None not in (_compiler(), _openmp()) or prebuilt_library() is not None
+
+
 def compile_library(target: Path, flags: tuple[str, ...]) -> None:
     """Compile the kernels for heads of all sizes, for the processors that `flags` name.
 

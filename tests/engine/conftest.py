@@ -40,5 +40,5 @@ def model(
     make_tiny_model(folder, family)
     with pytest.MonkeyPatch.context() as patch:
         if request.param != family:
-            patch.setattr("engine.execution.build_cpu.built_library", lambda head_dim: None)
+            patch.setattr("engine.execution.cpu_kernels.built_library", lambda head_dim: None)
         yield folder

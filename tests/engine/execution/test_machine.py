@@ -12,12 +12,17 @@ TINY, LARGE = 13 * 2**20, 2**30
 
 
 @pytest.mark.parametrize("multiplies", [True, False])
-def test_default_dtype(multiplies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kernels", [True, False])
+def test_default_dtype(multiplies: bool, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplies)
-    fast = torch.bfloat16 if multiplies else torch.float32
-    assert default_dtype(torch.bfloat16, LARGE, CPU) == fast
-    assert default_dtype(torch.bfloat16, TINY, CPU) == torch.float32
-    assert default_dtype(torch.float16, LARGE, CPU) == torch.float32
-    assert default_dtype(torch.float32, LARGE, CPU) == torch.float32
+
+    def chosen(saved: torch.dtype, size: int, device: torch.device) -> torch.dtype:
+        return default_dtype(saved, size, device, kernels=kernels)
+
+    fast = torch.bfloat16 if multiplies or kernels else torch.float32
+    assert chosen(torch.bfloat16, LARGE, CPU) == fast
+    assert chosen(torch.bfloat16, TINY, CPU) == torch.float32
+    assert chosen(torch.float16, LARGE, CPU) == torch.float32
+    assert chosen(torch.float32, LARGE, CPU) == torch.float32
     for saved in (torch.float32, torch.bfloat16, torch.float16):
-        assert default_dtype(saved, LARGE, CUDA) == saved
+        assert chosen(saved, LARGE, CUDA) == saved

@@ -1,4 +1,4 @@
-"""Processors with narrower vectors than this one's: the same kernels, compiled for them."""
+"""Processors that can do less than this one: the same kernels, compiled for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.tiny_models import Family, make_tiny_model
 pytestmark = pytest.mark.skipif(
     platform.machine() != "x86_64" or built_library() is None, reason="needs a compiler for x86-64"
 )
-ANY = ("-march=x86-64",)
+ANY: tuple[tuple[str, ...], set[str]] = (("-march=x86-64",), set())
 V3, needed_by_v3 = LEVELS["v3"]
 SOME_UNFUSED = ("-mtune=znver1",)
 """For these GCC would make sums of products with one rounding or two, by the code around them."""
@@ -36,13 +36,16 @@ HEAD_DIM = 16
 
 
 @pytest.fixture(
-    scope="module", params=[ANY, (*V3, *SOME_UNFUSED)], ids=["four at a time", "eight at a time"]
+    scope="module",
+    params=[ANY, ((*V3, *SOME_UNFUSED), needed_by_v3), LEVELS["v4"]],
+    ids=["four at a time", "eight at a time", "sixteen, but no bfloat16"],
 )
 def narrow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    if request.param != ANY and not needed_by_v3 <= processor_flags():
-        pytest.skip("this processor has no AVX2")
+    flags, needed = request.param
+    if not needed <= processor_flags():
+        pytest.skip("this processor has no such vectors")
     library = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    compile_library(library, (*request.param, f"-DDIGLOT_HEAD_DIM={HEAD_DIM}"))
+    compile_library(library, (*flags, f"-DDIGLOT_HEAD_DIM={HEAD_DIM}"))
     return Kernels(library)
 
 

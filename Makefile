@@ -35,8 +35,10 @@ help:
 serve: $(VENV)/.filled-serve
 	@exec $(PY) -m server serve $(if $(PORT),--port $(PORT)) $(ARGS)
 
+# Files in their own order: by the number of their tests the few long ones would come last, on one
+# processor.
 test: $(VENV)/.filled-dev
-	@$(PY) -m pytest --numprocesses auto --dist loadfile $(ARGS)
+	@$(PY) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Clients live in environments of their own; Node 20 or newer is needed for half of them.
 test-clients: $(VENV)/.filled-dev .venv-clients/.filled $(CLIENTS)/node_modules/.filled

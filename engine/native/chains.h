@@ -18,6 +18,7 @@ constexpr int MAX_ROWS = 3;   // with two units
 constexpr int FEW_ROWS = 4;   // for which widening weights on their way is less work than once for all
 #endif
 constexpr int64_t PASS_ROWS = 480;  // rows that stay in the cache while all columns pass by
+constexpr int64_t WIDENED = 1 << 20;  // numbers of rows that a thread has widened at a time
 
 // Units of a block. One row's sums would wait for each other if they were few.
 constexpr int64_t block_units([[maybe_unused]] int64_t rows) {
@@ -97,6 +98,12 @@ void multiply_block(const Factor<T>* x, int64_t rows, const W* weights, int64_t 
   }
 }
 
+template <class T>
+constexpr int64_t pass_rows(int64_t in) {
+  if (!WIDENS<T>) return PASS_ROWS;
+  return std::clamp(WIDENED / in / MAX_ROWS * MAX_ROWS, PASS_ROWS / 5, PASS_ROWS);
+}
+
 // Rows of a pass as they are multiplied, in room of this thread's.
 template <class T>
 const Factor<T>* factors_of_rows(const T* x, int64_t count) {
@@ -110,8 +117,9 @@ template <class T, class W, class Finish>
 void chain_linear(const Linear& w, const W* weights, const T* x, int64_t rows, int64_t grain,
                   const Finish& finish) {
   const Share mine = share(w.out, grain);
-  for (int64_t pass = 0; pass < rows; pass += PASS_ROWS) {
-    const int64_t count = std::min(PASS_ROWS, rows - pass);
+  const int64_t rows_of_pass = pass_rows<T>(w.in);
+  for (int64_t pass = 0; pass < rows; pass += rows_of_pass) {
+    const int64_t count = std::min(rows_of_pass, rows - pass);
     const int64_t blocks = (count + MAX_ROWS - 1) / MAX_ROWS, most = block_units(count);
     const Factor<T>* factors = factors_of_rows(x + pass * w.in, count * w.in);
     for (int64_t unit = mine.first, units; unit < mine.last; unit += units) {

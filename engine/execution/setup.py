@@ -5,6 +5,7 @@ Every `auto` and every None ends here. Knows nothing of how a device computes.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ operator names a size."""
 
 _STEP_TOKENS = {"cpu": 1024, "cuda": 4096}
 """Tokens of one step: about a tenth of a second of work for a model that suits the device."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,7 @@ def resolve(config: EngineConfig) -> Setup:
         kernels = on_cpu and multiply_bfloat16(config, spec, attention_shape(spec))
         size = weight_bytes(Path(config.model))
         dtype = default_dtype(spec.dtype, size, device, kernels=kernels)
+        log.info("computing in %s", str(dtype).removeprefix("torch."))
     else:
         dtype = getattr(torch, config.dtype)
     on_gpu = device.type == "cuda"

@@ -23,7 +23,7 @@ from engine.native.processor import processor_flags
 log = logging.getLogger(__name__)
 
 
-def multiply_bfloat16(config: EngineConfig, spec: ModelSpec, shape: AttentionShape) -> bool:
+def can_multiply_bfloat16(config: EngineConfig, spec: ModelSpec, shape: AttentionShape) -> bool:
     """Whether steps in bfloat16 can be expected to be theirs, and fast: that was measured on
     processors with AVX2 or more only."""
     dtype = torch.bfloat16

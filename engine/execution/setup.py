@@ -14,7 +14,7 @@ import torch
 from engine.attention.backend import AttentionShape
 from engine.attention.kv_cache import KVCache, blocks_that_fit
 from engine.config import EngineConfig
-from engine.execution.cpu_kernels import multiply_bfloat16
+from engine.execution.cpu_kernels import can_multiply_bfloat16
 from engine.execution.machine import default_dtype, free_bytes, resolve_device
 from engine.execution.offered import check_offered
 from engine.models.spec import ModelSpec, load_spec
@@ -67,14 +67,7 @@ def resolve(config: EngineConfig) -> Setup:
     """
     device = resolve_device(config.device)
     spec = load_spec(Path(config.model))
-    if config.dtype == "auto":
-        on_cpu = device.type == "cpu"
-        kernels = on_cpu and multiply_bfloat16(config, spec, attention_shape(spec))
-        size = weight_bytes(Path(config.model))
-        dtype = default_dtype(spec.dtype, size, device, kernels=kernels)
-        log.info("computing in %s", str(dtype).removeprefix("torch."))
-    else:
-        dtype = getattr(torch, config.dtype)
+    dtype = _dtype(config, spec, device)
     on_gpu = device.type == "cuda"
     check_offered(config, dtype, torch.cuda.get_device_capability(device) if on_gpu else None)
     invariant = config.batch_invariant
@@ -130,6 +123,17 @@ def _max_model_len(config: EngineConfig, spec: ModelSpec) -> int:
     """The shortest of what the model, the operator and the cache allow."""
     limits = (spec.max_position_embeddings, config.max_model_len, config.kv_cache_tokens)
     return min(limit for limit in limits if limit is not None)
+
+
+def _dtype(config: EngineConfig, spec: ModelSpec, device: torch.device) -> torch.dtype:
+    if config.dtype != "auto":
+        return getattr(torch, config.dtype)
+    on_cpu = device.type == "cpu"
+    kernels = on_cpu and can_multiply_bfloat16(config, spec, attention_shape(spec))
+    size = weight_bytes(Path(config.model))
+    dtype = default_dtype(spec.dtype, size, device, kernels=kernels)
+    log.info("computing in %s", str(dtype).removeprefix("torch."))
+    return dtype
 
 
 def _kv_dtype(config: EngineConfig, dtype: torch.dtype) -> torch.dtype:

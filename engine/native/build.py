@@ -39,9 +39,10 @@ def built_library(head_dim: int | None = None) -> Path | None:
     """
     if platform.system() != "Linux":
         return None
-    compiler, openmp = _compiler(), _openmp()
-    if compiler is None or openmp is None:
+    tools = _tools()
+    if tools is None:
         return prebuilt_library()
+    compiler, openmp = tools
     flags = native_flags(matrix_units=processor_flags() >= MATRIX_UNITS)
     if head_dim is not None:
         flags = (*flags, f"-DDIGLOT_HEAD_DIM={head_dim}")
@@ -60,7 +61,7 @@ def can_be_built() -> bool:
     """Whether `built_library` can be expected to have them, by what is seen without making any."""
     if platform.system() != "Linux":
         return False
-    return None not in (_compiler(), _openmp()) or prebuilt_library() is not None
+    return _tools() is not None or prebuilt_library() is not None
 
 
 def compile_library(target: Path, flags: tuple[str, ...]) -> None:
@@ -70,9 +71,10 @@ def compile_library(target: Path, flags: tuple[str, ...]) -> None:
         FileNotFoundError: there is no compiler, or torch came without OpenMP.
         subprocess.SubprocessError: the compiler failed.
     """
-    compiler, openmp = _compiler(), _openmp()
-    if compiler is None or openmp is None:
+    tools = _tools()
+    if tools is None:
         raise FileNotFoundError("a C++ compiler and torch's OpenMP are needed")
+    compiler, openmp = tools
     _compile(compiler, flags, openmp, target)
 
 
@@ -95,6 +97,12 @@ def _compile(compiler: str, flags: tuple[str, ...], openmp: Path, target: Path) 
         command += [f"-L{openmp.parent}", f"-l:{openmp.name}", f"-Wl,-rpath,{openmp.parent}"]
         subprocess.run(command, check=True, capture_output=True, timeout=_SECONDS)
         made.replace(target)
+
+
+def _tools() -> tuple[str, Path] | None:
+    """A compiler and torch's OpenMP, if both are there."""
+    compiler, openmp = _compiler(), _openmp()
+    return None if compiler is None or openmp is None else (compiler, openmp)
 
 
 def _compiler() -> str | None:

@@ -74,6 +74,7 @@ void multiply_rows(const Factor<T>* x, int64_t rows, const W* weights, int64_t i
                    Floats* sums) {
   const auto run = [&](auto count) {
     constexpr int R = decltype(count)::value;
+    // No block has more.
     if constexpr (C <= block_units(R)) multiply<T, R, C>(x, weights, in, ahead, sums);
   };
   switch (rows) {

@@ -161,8 +161,9 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
     most = (max(options.batches), options.prompt_tokens + options.new_tokens)
     prompts = max(4096, max(options.batches) * options.prompt_tokens)
     kept = options.quantization
-    ours = Diglot(directory, dtype, most_tokens=prompts, quantization=kept)
-    contestants: dict[str, Any] = {"diglot": ours}
+    contestants: dict[str, Any] = {
+        "diglot": Diglot(directory, dtype, most_tokens=prompts, quantization=kept)
+    }
     if "transformers" in peers:
         contestants["transformers"] = Transformers(directory, dtype)
     if "llama.cpp" in peers:
@@ -178,9 +179,9 @@ def measure(name: str, options: argparse.Namespace, peers: set[str]) -> dict[str
             options.rounds,
             {key: partial(c.run, sizes) for key, c in contestants.items()},
         )
-        own = figures["diglot"]
+        ours = figures["diglot"]
         figures["ratio"] = {
-            peer: {key: round(own[key] / theirs[key], 2) for key in own}
+            peer: {key: round(ours[key] / theirs[key], 2) for key in ours}
             for peer, theirs in figures.items()
             if peer != "diglot"
         }
@@ -215,8 +216,8 @@ def main() -> None:
         notes["vllm"] = "skipped: VLLM_PYTHON names no interpreter"
     peers = {name for name, note in notes.items() if note is None}
     results = {name: measure(name, options, peers) for name in options.models}
-    names = ("prompt_tokens", "new_tokens", "dtype", "quantization")
-    setting = {name.removesuffix("_tokens"): getattr(options, name) for name in names}
+    setting = {"prompt": options.prompt_tokens, "new": options.new_tokens, "dtype": options.dtype}
+    setting |= {"quantization": options.quantization}
     line = {"bench": "engine", "unit": "tokens/s", "greedy": True, **setting, **machine()}
     line |= {"rounds": options.rounds}
     line |= {"peers": {name: note or version_of(name) for name, note in notes.items()}}

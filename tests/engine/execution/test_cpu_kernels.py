@@ -12,9 +12,10 @@ import torch
 from engine.config import EngineConfig
 from engine.execution import cpu_kernels, setup
 from engine.native import build
+from engine.native.prebuilt import LEVELS
 from tests.tiny_models import make_tiny_model
 
-HASWELL = frozenset({"avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"})
+HASWELL = LEVELS["v3"][1]
 needs_compiler = pytest.mark.skipif(not build.can_be_built(), reason="needs a C++ compiler")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -15,10 +17,7 @@ TINY, LARGE = 13 * 2**20, 2**30
 @pytest.mark.parametrize("kernels", [True, False])
 def test_default_dtype(multiplies: bool, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplies)
-
-    def chosen(saved: torch.dtype, size: int, device: torch.device) -> torch.dtype:
-        return default_dtype(saved, size, device, kernels=kernels)
-
+    chosen = partial(default_dtype, kernels=kernels)
     fast = torch.bfloat16 if multiplies or kernels else torch.float32
     assert chosen(torch.bfloat16, LARGE, CPU) == fast
     assert chosen(torch.bfloat16, TINY, CPU) == torch.float32
